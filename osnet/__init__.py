@@ -1,0 +1,1 @@
+"""OSNet person re-identification."""

@@ -1,0 +1,70 @@
+"""Every error that this package raises. Each also inherits the builtin that fits, so that plain ``except`` works.
+
+A message is one line: what went wrong, what was expected, what was found, what to do next.
+"""
+
+from __future__ import annotations
+
+
+class OsnetError(Exception):
+    """Base of all errors of this package."""
+
+
+class OptionError(OsnetError, ValueError):
+    """A keyword, setting or flag has a value that is not understood."""
+
+
+class UnknownModelError(OsnetError, ValueError):
+    """A name that is no network, card, alias, uid or file. The message lists the nearest known names."""
+
+
+class CardError(OsnetError, ValueError):
+    """A model card that does not follow the hub's format."""
+
+
+class UrlError(OsnetError, ValueError):
+    """A link that may not be followed: scheme, host, port, credentials or file name."""
+
+
+class DownloadError(OsnetError, ConnectionError):
+    """No address of a file gave it whole."""
+
+
+class OfflineError(DownloadError):
+    """A file is not in the cache and the network may not be asked."""
+
+
+class HashError(OsnetError, ValueError):
+    """Bytes whose SHA-256 is not the published one."""
+
+
+class CacheError(OsnetError, OSError):
+    """The cache folder cannot be used: not writable, a path of the wrong kind, a lock that is not released."""
+
+
+class LockError(CacheError, TimeoutError):
+    """Another process holds a lock for too long."""
+
+
+class DiskError(CacheError):
+    """The disk is full or refuses to write."""
+
+
+class CheckpointError(OsnetError, ValueError):
+    """A file that is not a whole, well-formed checkpoint."""
+
+
+class WeightsError(CheckpointError):
+    """Arrays that are not the weights of the network asked for."""
+
+
+class ImageError(OsnetError, ValueError):
+    """An image, frame or box that cannot be used."""
+
+
+class DataError(OsnetError, ValueError):
+    """A data set, or arrays of features and labels, that cannot give a meaningful answer."""
+
+
+class DependencyError(OsnetError, ImportError):
+    """An optional package is missing, too old, or clashes with one that is loaded already."""
