@@ -1,0 +1,76 @@
+"""From one checkpoint format to another, with every bit of the weights kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from osnet.checkpoint.formats import format_of
+from osnet.checkpoint.mindspore import write_ckpt
+from osnet.checkpoint.safetensors import write_safetensors
+from osnet.checkpoint.torch import write_torch
+from osnet.checkpoint.weights import Weights, read_weights_file
+from osnet.errors import OptionError
+from osnet.files import PathLike, publish
+
+
+def convert(src: PathLike, dst: PathLike, *, overwrite: bool = False, allow_nonfinite: bool = False) -> Weights:
+    """Read the weights in `src` and write them to `dst`, each in the format that its suffix says.
+
+    The weights are float32 in `dst`, with the bits that they have in `src` (float16 and bfloat16 widened exactly,
+    float64 rounded). ``.ckpt`` has MindSpore's names in the published order, ``.safetensors`` MindSpore's names,
+    ``.pth``, ``.pth.tar`` and ``.pt`` torchreid's names in torchreid's order. `carried` says which extras go along.
+    The same input gives the same bytes.
+
+    Returns:
+        What was read from `src`.
+
+    Raises:
+        WeightsError, CheckpointError: as `read_weights_file`; nothing is written.
+        FileExistsError: `dst` is there and `overwrite` is false.
+        OptionError: `dst` is `src`.
+        DiskError: `dst` cannot be written; nothing is left of it.
+    """
+    kind = format_of(os.fspath(dst))
+    target = Path(dst)
+    if target.exists() and Path(src).exists() and target.samefile(src):
+        raise OptionError(f"{os.fspath(dst)!r} is the file to convert; give another name")
+    if not overwrite and os.path.lexists(target):
+        raise FileExistsError(f"{os.fspath(dst)!r} exists; remove it or ask to overwrite it")
+    weights = read_weights_file(src, allow_nonfinite=allow_nonfinite)
+    publish(target, encode(weights, kind), overwrite=overwrite)
+    return weights
+
+
+def encode(weights: Weights, kind: str) -> bytes:
+    """`weights` and the extras that are `carried`, as the bytes of a file of format `kind` of ``SUFFIXES``."""
+    extras = carried(weights, kind)
+    if kind == "mindspore":
+        return write_ckpt({**weights.published_order(), **extras})
+    if kind == "torch":
+        return write_torch({**weights.torchreid_arrays(), **extras})
+    if kind == "safetensors":
+        return write_safetensors({**weights.published_order(), **extras})
+    raise OptionError(f"unknown checkpoint format {kind!r}; known are mindspore, torch, safetensors")
+
+
+def carried(weights: Weights, kind: str) -> Mapping[str, Any]:
+    """The extras that a file of format `kind` keeps.
+
+    - ``.ckpt`` and ``.safetensors``: all that are arrays (MindSpore's optimizer state, counters, learning rate).
+    - torch's: ``num_batches_tracked`` only, for a state dict with other names cannot be loaded strictly.
+
+    Nested values, such as a torch optimizer's state, and text are not carried: MindSpore could not use them.
+    """
+    arrays = {name: value for name, value in weights.extras.items() if isinstance(value, np.ndarray)}
+    if kind == "torch":
+        return {
+            name.removeprefix("module."): value
+            for name, value in arrays.items()
+            if name.endswith(".num_batches_tracked")
+        }
+    return {name: value for name, value in arrays.items() if name not in weights.arrays}

@@ -1,0 +1,76 @@
+"""Which format a file is said to have by its name, and which it has by its bytes."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from osnet.errors import WeightsError
+
+SUFFIXES = {
+    ".ckpt": "mindspore",
+    ".pth.tar": "torch",
+    ".pth": "torch",
+    ".pt": "torch",
+    ".safetensors": "safetensors",
+}
+"""Suffix to format; the longer of two that fit stands first."""
+
+_TITLES = {
+    "mindspore": "a MindSpore checkpoint (.ckpt)",
+    "torch": "a torch checkpoint (.pth, .pth.tar or .pt)",
+    "safetensors": "a .safetensors file",
+}
+
+
+def format_of(name: str) -> str:
+    """``mindspore``, ``torch`` or ``safetensors`` from the suffix of a file's name.
+
+    Raises:
+        WeightsError: another suffix; the message lists the known ones.
+    """
+    lower = PurePath(name).name.lower()
+    for suffix, kind in SUFFIXES.items():
+        if lower.endswith(suffix):
+            return kind
+    if lower.endswith(".md"):
+        raise WeightsError(
+            f"{name!r} is a model card, and weights are asked for; fetch its checkpoint first: osnet fetch {name}"
+        )
+    raise WeightsError(f"{name!r} has no suffix of a checkpoint; known are {', '.join(SUFFIXES)}")
+
+
+def check_content(data: bytes, name: str, kind: str) -> None:
+    """Refuse bytes that are plainly no file of `kind`, and say what they are.
+
+    Raises:
+        WeightsError: the file is of another format, a web page, a Git LFS pointer, a card, ...
+    """
+    found = _looks_like(data)
+    if found is None or found == kind:
+        return
+    if found in _TITLES:
+        suffix = next(suffix for suffix, of in SUFFIXES.items() if of == found)
+        raise WeightsError(f"{name!r} is {_TITLES[found]} by its content; rename it to end in {suffix}")
+    raise WeightsError(f"{name!r} looks like {found}; expected {_TITLES[kind]}")
+
+
+def _looks_like(data: bytes) -> str | None:
+    head = bytes(data[:512])
+    if head.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the file it points to (get it with `git lfs pull` or download it again)"
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<!--")):
+        return "a web page, not a checkpoint (the download gave an error or login page; download it again)"
+    if text.startswith((b"---\n", b"---\r\n", b"# ")):
+        return "a model card or another text (fetch the card's checkpoint with `osnet fetch`)"
+    if head.startswith((b"PK\x03\x04", b"\x80\x02")):
+        return "torch"
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < len(data):
+        return "safetensors"
+    if head.startswith(b"\x89HDF\r\n"):
+        return "an HDF5 file (Keras or MATLAB)"
+    if head.startswith(b"\x1f\x8b"):
+        return "a gzip archive (unpack it first)"
+    if not head.strip(b"\0"):
+        return "a file of zero bytes, as a download that was cut off leaves behind"
+    return None

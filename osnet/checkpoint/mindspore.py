@@ -1,0 +1,402 @@
+"""MindSpore's ``.ckpt`` format, read and written without MindSpore or protobuf.
+
+The file is one protobuf message (proto2, as ``checkpoint.proto`` of MindSpore says)::
+
+    Checkpoint   repeated Value value = 1
+    Value        required string tag = 1, and one of TensorProto tensor = 2, MapTensorProto maptensor = 3
+    TensorProto  repeated int64 dims = 1, required string tensor_type = 2, required bytes tensor_content = 3
+
+A tensor of over 512 MiB is written as neighbouring values of one tag, each with the dims of the whole and a slice of
+its content. With ``save_checkpoint(..., crc_check=True)`` the file ends in ``crc_num`` and ten bytes, the big-endian
+CRC-32 of all that stands before. Scalars have no dims; older versions wrote one dimension of 0.
+
+Unlike MindSpore's own reader this one accepts only files whose sizes all agree, and allocates nothing but views.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osnet.errors import CheckpointError
+
+Buffer = Union[bytes, bytearray, memoryview]
+Array = NDArray[Any]
+
+MAX_ENTRIES = 100_000
+MAX_NAME_BYTES = 512
+MAX_DIMS = 8
+SLICE_BYTES = 512 << 20
+
+_DTYPES = {
+    b"Bool": np.dtype(np.bool_),
+    b"Int8": np.dtype(np.int8),
+    b"UInt8": np.dtype(np.uint8),
+    b"Int16": np.dtype("<i2"),
+    b"UInt16": np.dtype("<u2"),
+    b"Int32": np.dtype("<i4"),
+    b"UInt32": np.dtype("<u4"),
+    b"Int64": np.dtype("<i8"),
+    b"UInt64": np.dtype("<u8"),
+    b"Float16": np.dtype("<f2"),
+    b"Float32": np.dtype("<f4"),
+    b"Float64": np.dtype("<f8"),
+}
+_WORDS = {dtype: word for word, dtype in _DTYPES.items()}
+_BFLOAT16 = b"BFloat16"
+_BFLOAT16_BITS = np.dtype("<u2")
+_CRC_WORD = b"crc_num"
+_CRC_BYTES = len(_CRC_WORD) + 10
+_ENCRYPTED = (0x7F3A5ED8).to_bytes(4, "little")
+
+# A key is a field's number << 3 | its wire type: 0 is a varint, 2 a length and as many bytes.
+_VALUE = _TAG = 1 << 3 | 2
+_TENSOR = _TYPE = 2 << 3 | 2
+_MAP_TENSOR = _CONTENT = 3 << 3 | 2
+_DIM = 1 << 3
+
+
+def read_ckpt(data: Buffer, *, max_entries: int = MAX_ENTRIES) -> dict[str, Array]:
+    """Every tensor of a ``.ckpt``, in the file's order.
+
+    Args:
+        data: the whole file. It must not change while the arrays are in use.
+        max_entries: cap on the number of tensors and slices.
+
+    Returns:
+        Read-only arrays: views of `data`, not always aligned. New memory is taken only to join a tensor's slices and
+        for ``BFloat16``, which numpy does not have and which is widened to float32 (exact).
+
+    Raises:
+        CheckpointError: anything but a whole, well-formed file. The message names the tensor.
+    """
+    view = memoryview(data).cast("B").toreadonly()
+    if not view:
+        raise CheckpointError("the checkpoint is empty; fetch or write it again")
+    if view[:4] == _ENCRYPTED:
+        raise CheckpointError(
+            "the checkpoint is encrypted; load it in MindSpore with dec_key and save it without enc_key"
+        )
+    view = _without_crc(view)
+    arrays: dict[str, Array] = {}
+    pending: _Slices | None = None
+    for entry in _entries(view, max_entries):
+        name, dims, dtype, word, content = entry
+        if pending is not None and name == pending.name:
+            if pending.add(entry):
+                arrays[name] = _array(name, dims, dtype, word, memoryview(b"".join(pending.parts)))
+                pending = None
+            continue
+        if pending is not None:
+            pending.fail()
+        if name in arrays:
+            raise CheckpointError(f"the name {name!r} stands twice in the checkpoint")
+        found, expected = len(content), math.prod(dims) * dtype.itemsize
+        if found == expected:
+            arrays[name] = _array(name, dims, dtype, word, content)
+        elif dims == [0] and found == dtype.itemsize:
+            arrays[name] = _array(name, [], dtype, word, content)
+        elif 0 < found < expected <= len(view):
+            pending = _Slices(entry, expected)
+        else:
+            _fail_size(name, dims, word, expected, found)
+    if pending is not None:
+        pending.fail()
+    return arrays
+
+
+def _without_crc(view: memoryview) -> memoryview:
+    if view[-_CRC_BYTES:-10] != _CRC_WORD:
+        return view
+    body, stated = view[:-_CRC_BYTES], int.from_bytes(view[-10:], "big")
+    actual = zlib.crc32(body)
+    if stated != actual:
+        raise CheckpointError(
+            f"the checkpoint's CRC-32 is wrong: the file says 0x{stated:08x}, its bytes give 0x{actual:08x}; "
+            "the file is damaged, fetch it again"
+        )
+    return body
+
+
+_Entry = tuple[str, list[int], "np.dtype[Any]", bytes, memoryview]
+"""Name, dims, item type, its word in the file, content."""
+
+
+def _entries(view: memoryview, max_entries: int) -> Iterator[_Entry]:
+    position, end, number = 0, len(view), 0
+    lengths, shapes = _Lengths(), _Shapes()
+    while position < end:
+        number += 1
+        if number > max_entries:
+            raise CheckpointError(f"the checkpoint has more than {max_entries:,} entries, the most that is read")
+        if view[position] != _VALUE:
+            raise CheckpointError(
+                f"byte {position:,} is 0x{view[position]:02x} where an entry should start with 0x0a or the file end; "
+                "this is not a MindSpore checkpoint, or a damaged one"
+            )
+        where = f"entry {number}"
+        start, position = _span(view, position + 1, end, where)
+        # Most entries are as MindSpore writes them, and one match then stands for `_entry`'s walk from field to field.
+        if position - start > 2 and view[start] == _TAG and view[start + 1] < 0x80:
+            tag = start + 2
+            usual = _USUAL_TENSOR.match(view, tag + view[start + 1], position)
+            if usual is not None:
+                tensor_length, dims, word, content_length = usual.groups()
+                content = usual.end()
+                if lengths[tensor_length] == position - usual.end(1) and lengths[content_length] == position - content:
+                    name = _name(view[tag : usual.start()], where)
+                    shape = shapes[dims]
+                    if max(shape, default=0) <= end:
+                        yield name, shape, _DTYPES[word], word, view[content:position]
+                        continue
+        yield _entry(view, start, position, where)
+
+
+_USUAL_TENSOR = re.compile(
+    rb"\x12([\x80-\xff]{0,4}[\x00-\x7f])"
+    rb"((?:\x08[\x80-\xff]{0,4}[\x00-\x7f]){0,8})"
+    rb"\x12\x07(Float32)"
+    rb"\x1a([\x80-\xff]{0,4}[\x00-\x7f])"
+)
+"""The tensor field of an entry: its length, dims, type, and the length of the content that follows."""
+
+
+class _Lengths(dict[bytes, int]):
+    """Varints that have been decoded; few differ."""
+
+    def __missing__(self, raw: bytes) -> int:
+        self[raw], _ = _varint(memoryview(raw), 0, len(raw), "a length")
+        return self[raw]
+
+
+class _Shapes(dict[bytes, list[int]]):
+    """Runs of dims that have been decoded; few differ."""
+
+    def __missing__(self, raw: bytes) -> list[int]:
+        shape, position = [], 0
+        while position < len(raw):
+            dim, position = _varint(memoryview(raw), position + 1, len(raw), "a dimension")
+            shape.append(dim)
+        self[raw] = shape
+        return shape
+
+
+def _entry(view: memoryview, position: int, end: int, where: str) -> _Entry:
+    name: str | None = None
+    tensor: tuple[int, int] | None = None
+    while position < end:
+        key = view[position]
+        if key == _TAG and name is None:
+            start, position = _span(view, position + 1, end, where)
+            name = _name(view[start:position], where)
+        elif key == _TENSOR and tensor is None:
+            tensor = _span(view, position + 1, end, where if name is None else name)
+            position = tensor[1]
+        elif key == _MAP_TENSOR:
+            raise CheckpointError(f"{name or where} is a map tensor; only plain tensors can be read")
+        else:
+            _fail_key(key, name or where)
+    if name is None:
+        raise CheckpointError(f"{where} has no name")
+    if tensor is None:
+        raise CheckpointError(f"{name} has no tensor")
+    return (name, *_tensor(view, *tensor, name))
+
+
+def _tensor(view: memoryview, position: int, end: int, name: str) -> tuple[list[int], np.dtype[Any], bytes, memoryview]:
+    dims: list[int] = []
+    word: bytes | None = None
+    content: memoryview | None = None
+    while position < end:
+        key = view[position]
+        if key == _DIM:
+            dim, position = _varint(view, position + 1, end, name)
+            if dim > len(view):  # no item is smaller than a byte
+                signed = dim - (1 << 64) if dim >> 63 else dim
+                raise CheckpointError(f"{name} has the dimension {signed:,}; the file has {len(view):,} bytes")
+            if len(dims) == MAX_DIMS:
+                raise CheckpointError(f"{name} has more than {MAX_DIMS} dimensions")
+            dims.append(dim)
+        elif key == _TYPE and word is None:
+            start, position = _span(view, position + 1, end, name)
+            word = bytes(view[start:position])
+        elif key == _CONTENT and content is None:
+            start, position = _span(view, position + 1, end, name)
+            content = view[start:position]
+        else:
+            _fail_key(key, name)
+    if word is None:
+        raise CheckpointError(f"{name} has no tensor_type")
+    if content is None:
+        raise CheckpointError(f"{name} has no tensor_content")
+    dtype = _DTYPES.get(word)
+    if dtype is None:
+        if word != _BFLOAT16:
+            known = ", ".join(known.decode() for known in (*_DTYPES, _BFLOAT16))
+            raise CheckpointError(f"{name} has the tensor_type {_shown(word)}; known are {known}")
+        dtype = _BFLOAT16_BITS
+    return dims, dtype, word, content
+
+
+def _array(name: str, dims: list[int], dtype: np.dtype[Any], word: bytes, content: memoryview) -> Array:
+    array: Array = np.ndarray(dims, dtype, content)
+    if word == _BFLOAT16:
+        wide = array.astype("<u4")
+        wide <<= 16
+        array = wide.view("<f4")
+        array.flags.writeable = False
+    elif word == b"Bool" and (array.view(np.uint8) > 1).any():
+        raise CheckpointError(f"{name} is Bool and holds bytes other than 0 and 1")
+    return array
+
+
+class _Slices:
+    """A tensor of which only some of its slices have been read."""
+
+    def __init__(self, first: _Entry, expected: int) -> None:
+        self.name, self.dims, _, self.word, content = first
+        self.parts = [content]
+        self.found, self.expected = len(content), expected
+
+    def add(self, entry: _Entry) -> bool:
+        """Take the next slice; true when it completes the tensor."""
+        _, dims, _, word, content = entry
+        if dims != self.dims or word != self.word:
+            raise CheckpointError(
+                f"the name {self.name!r} stands twice: with shape {tuple(self.dims)} and type {_shown(self.word)}, "
+                f"then with {tuple(dims)} and {_shown(word)}; slices of one tensor agree in both"
+            )
+        self.parts.append(content)
+        self.found += len(content)
+        if self.found > self.expected or not content:
+            self.fail()
+        return self.found == self.expected
+
+    def fail(self) -> NoReturn:
+        _fail_size(self.name, self.dims, self.word, self.expected, self.found, len(self.parts))
+
+
+def _varint(view: memoryview, position: int, end: int, where: str) -> tuple[int, int]:
+    """An unsigned number of up to 64 bits, seven to a byte, the lowest first; and where it ends."""
+    value = shift = 0
+    while position < end:
+        byte = view[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if value >> 64:
+                break
+            return value, position
+        shift += 7
+        if shift > 63:
+            break
+    else:
+        raise CheckpointError(f"{where} is cut off at byte {position:,}; the file is damaged, fetch it again")
+    raise CheckpointError(f"{where} has a number of more than 64 bits before byte {position:,}")
+
+
+def _span(view: memoryview, position: int, end: int, where: str) -> tuple[int, int]:
+    """Where the bytes of a field start and stop, from the length before them."""
+    length, start = _varint(view, position, end, where)
+    if length > end - start:
+        raise CheckpointError(
+            f"{where} is cut off: {length:,} bytes declared at byte {position:,}, {end - start:,} are there; "
+            "the file is damaged, fetch it again"
+        )
+    return start, start + length
+
+
+def _name(raw: memoryview, where: str) -> str:
+    if 0 < len(raw) <= MAX_NAME_BYTES:
+        try:
+            name = str(raw, "utf-8")
+        except UnicodeDecodeError:
+            pass
+        else:
+            if name.isprintable():
+                return name
+    elif not raw:
+        raise CheckpointError(f"{where} has an empty name")
+    else:
+        raise CheckpointError(
+            f"{where} has a name of {len(raw):,} bytes, at most {MAX_NAME_BYTES} are read: {_shown(raw)}"
+        )
+    raise CheckpointError(f"{where} has a name that is not printable UTF-8 text: {_shown(raw)}")
+
+
+def _shown(raw: bytes | memoryview) -> str:
+    """`raw` for a message: short, and escaped so that it can neither break the line nor drive a terminal."""
+    text = ascii(bytes(raw[:64]).decode("utf-8", "backslashreplace"))
+    return text if len(raw) <= 64 else f"{text}..."
+
+
+def _fail_key(key: int, where: str) -> NoReturn:
+    raise CheckpointError(
+        f"{where} has the unexpected field {key >> 3} (wire type {key & 7}), or one twice; the file is damaged"
+    )
+
+
+def _fail_size(name: str, dims: list[int], word: bytes, expected: int, found: int, parts: int = 1) -> NoReturn:
+    inside = f" in {parts} slices" if parts > 1 else ""
+    raise CheckpointError(
+        f"{name} has shape {tuple(dims)} and type {word.decode()}: expected {expected:,} bytes, got {found:,}{inside}; "
+        "the file is damaged, fetch it again"
+    )
+
+
+def write_ckpt(arrays: Mapping[str, Array], *, crc: bool = False, slice_bytes: int = SLICE_BYTES) -> bytes:
+    """The bytes of a ``.ckpt`` with `arrays` in their order, byte for byte what MindSpore's ``save_checkpoint`` writes.
+
+    Args:
+        arrays: name to array; bool, integers of 8 to 64 bits, float16, float32 or float64.
+        crc: end the file with its CRC-32, as ``save_checkpoint(..., crc_check=True)`` does.
+        slice_bytes: larger tensors are written in slices of this many bytes.
+
+    Raises:
+        CheckpointError: a name or dtype that the format, or `read_ckpt`, does not allow.
+    """
+    parts: list[bytes | memoryview] = []
+    for name, array in arrays.items():
+        tag = name.encode("utf-8", "surrogateescape")
+        _name(memoryview(tag), "an array")
+        array = np.asarray(array)
+        little = array.dtype.newbyteorder("<")
+        word = _WORDS.get(little)
+        if word is None or array.ndim > MAX_DIMS:
+            known = ", ".join(map(str, _WORDS))
+            raise CheckpointError(
+                f"{name} is {array.dtype} with {array.ndim} dimensions; a .ckpt holds up to {MAX_DIMS} and {known}"
+            )
+        dims = b"".join(b"\x08" + _number(dim) for dim in array.shape)
+        head = dims + _field(_TYPE, len(word)) + word
+        content = np.ascontiguousarray(array, dtype=little).reshape(-1).view(np.uint8).data
+        for start in range(0, len(content) or 1, slice_bytes):
+            piece = content[start : start + slice_bytes]
+            inner = head + _field(_CONTENT, len(piece))
+            outer = _field(_TAG, len(tag)) + tag + _field(_TENSOR, len(inner) + len(piece))
+            parts += _field(_VALUE, len(outer) + len(inner) + len(piece)), outer, inner, piece
+    if crc:
+        total = 0
+        for part in parts:
+            total = zlib.crc32(part, total)
+        parts.append(_CRC_WORD + total.to_bytes(10, "big"))
+    return b"".join(parts)
+
+
+def _number(value: int) -> bytes:
+    digits = bytearray()
+    while value > 0x7F:
+        digits.append(value & 0x7F | 0x80)
+        value >>= 7
+    digits.append(value)
+    return bytes(digits)
+
+
+def _field(key: int, length: int) -> bytes:
+    return bytes((key,)) + _number(length)

@@ -1,0 +1,287 @@
+"""Named arrays of one OSNet: which of the nine it is, whether anything is missing, and what was set aside."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osnet.checkpoint.formats import check_content, format_of
+from osnet.checkpoint.mindspore import read_ckpt
+from osnet.checkpoint.safetensors import read_safetensors
+from osnet.checkpoint.torch import find_state_dict, read_torch
+from osnet.errors import CheckpointError, WeightsError
+from osnet.files import MAX_BYTES, PathLike, read_whole
+from osnet.variants import VARIANTS, Parameter, Variant, from_torchreid, parameters, to_torchreid
+
+Float32 = NDArray[np.float32]
+
+_OPTIMIZER_WORDS = (
+    "moment1",
+    "moment2",
+    "moments",
+    "moment",
+    "momentum",
+    "accum",
+    "vhat",
+    "mean_square",
+    "mean_gradient",
+)
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Weights:
+    """All parameters of one network.
+
+    Attributes:
+        variant: which OSNet.
+        num_classes: outputs of the classifier; 0 when there is none.
+        arrays: MindSpore name to read-only, C-contiguous, aligned float32 array: exactly
+            ``osnet.variants.parameters(variant, num_classes)``, in that order.
+        extras: what else the file held, under the file's names: optimizer state, counters, learning rates, epoch.
+        sha256: lower-case hexadecimal digest of the file's bytes, if these came from a file.
+        source: file name or description, for messages.
+        notes: what was changed on the way, such as a cast from float16, for the user to read.
+    """
+
+    variant: Variant
+    num_classes: int
+    arrays: Mapping[str, Float32]
+    extras: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    sha256: str | None = None
+    source: str = ""
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_arrays(
+        cls,
+        arrays: Mapping[str, Any],
+        *,
+        source: str = "",
+        sha256: str | None = None,
+        allow_nonfinite: bool = False,
+        extras: Mapping[str, Any] | None = None,
+    ) -> Weights:
+        """Find the network that `arrays` are the weights of.
+
+        Args:
+            arrays: name to array, in MindSpore's or torchreid's naming, with or without a ``module.`` prefix.
+                float16, float32 and float64 are taken; the result is float32. Optimizer state, counters and
+                ``num_batches_tracked`` may stand among them.
+            source: file name or description, for messages.
+            sha256: digest of the file that `arrays` came from.
+            allow_nonfinite: take NaN and infinity too.
+            extras: to be kept beside what is set aside from `arrays`.
+
+        Raises:
+            WeightsError: not the weights of an OSNet, or not all of them. One message lists every kind of fault:
+                missing, unexpected and misshapen names, and the variant that came closest.
+        """
+        where = f"{source}: " if source else ""
+        named = _in_mindspore_names(arrays, where)
+        variant, num_classes = _closest(named)
+        expected = _expected(variant, num_classes)
+        left = {name: value for key, (name, value) in named.items() if key not in expected and _is_extra(key, expected)}
+        _check_names(named, left, expected, variant, num_classes, where)
+        taken, notes = _as_float32(named, expected, allow_nonfinite, where)
+        return cls(
+            variant=variant,
+            num_classes=num_classes,
+            arrays=MappingProxyType(taken),
+            extras=MappingProxyType({**left, **(extras or {})}),
+            sha256=sha256,
+            source=source,
+            notes=notes,
+        )
+
+    def without_classifier(self) -> Weights:
+        """The same network as a feature extractor: ``num_classes`` 0."""
+        names = _expected(self.variant, 0)
+        return replace(self, num_classes=0, arrays=MappingProxyType({name: self.arrays[name] for name in names}))
+
+    def published_order(self) -> dict[str, Float32]:
+        """`arrays` in the order of the published checkpoints: first what is trained, then the moving statistics."""
+        known = parameters(self.variant, self.num_classes)
+        ordered = [p for p in known if p.trainable] + [p for p in known if not p.trainable]
+        return {parameter.name: self.arrays[parameter.name] for parameter in ordered}
+
+    def torchreid_arrays(self) -> dict[str, Float32]:
+        """`arrays` under torchreid's names, in torchreid's order."""
+        return {to_torchreid(name): array for name, array in self.arrays.items()}
+
+
+_Named = dict[str, tuple[str, Any]]
+"""MindSpore name to (name in the file, value)."""
+
+
+def _in_mindspore_names(arrays: Mapping[str, Any], where: str) -> _Named:
+    named: _Named = {}
+    for original, value in arrays.items():
+        if not isinstance(original, str):
+            raise WeightsError(f"{where}expected names that are text, got {original!r:.80}")
+        name = from_torchreid(original[7:] if original.startswith("module.") else original)
+        if name in named:
+            raise WeightsError(f"{where}{named[name][0]!r} and {original!r} are both the parameter {name!r}")
+        named[name] = (original, value)
+    return named
+
+
+@lru_cache(maxsize=64)
+def _expected(variant: Variant, num_classes: int) -> Mapping[str, Parameter]:
+    return MappingProxyType({parameter.name: parameter for parameter in parameters(variant, num_classes)})
+
+
+def _closest(named: _Named) -> tuple[Variant, int]:
+    """The variant that shares most names and shapes with `named`, and the classifier's width."""
+    num_classes = 0
+    if "classifier.weight" in named or "classifier.bias" in named:
+        shape = _shape(named, "classifier.weight") or _shape(named, "classifier.bias")
+        num_classes = shape[0] if shape else 1  # a classifier of no shape is then listed as misshapen
+
+    def likeness(variant: Variant) -> tuple[int, int]:
+        expected = _expected(variant, num_classes)
+        shared = [name for name in expected if name in named]
+        return sum(_shape(named, name) == expected[name].shape for name in shared), len(shared)
+
+    return max(VARIANTS.values(), key=likeness), num_classes
+
+
+def _shape(named: _Named, name: str) -> tuple[int, ...]:
+    return getattr(named.get(name, ("", None))[1], "shape", ())
+
+
+def _is_extra(name: str, expected: Mapping[str, Parameter]) -> bool:
+    """Optimizer state, or a counter: no part of the network, whose own names all hold a dot."""
+    head, _, rest = name.partition(".")
+    if not rest or name.endswith(".num_batches_tracked"):
+        return True
+    return rest in expected or head in _OPTIMIZER_WORDS
+
+
+def _check_names(
+    named: _Named,
+    left: Mapping[str, Any],
+    expected: Mapping[str, Parameter],
+    variant: Variant,
+    num_classes: int,
+    where: str,
+) -> None:
+    missing = [name for name in expected if name not in named]
+    unexpected = [original for name, (original, _) in named.items() if name not in expected and original not in left]
+    misshapen = []
+    for name, parameter in expected.items():
+        if name in named:
+            value = named[name][1]
+            if not isinstance(value, np.ndarray):
+                misshapen.append(f"{named[name][0]} (expected an array, got {type(value).__name__})")
+            elif value.shape != parameter.shape:
+                misshapen.append(f"{named[name][0]} (expected {parameter.shape}, got {value.shape})")
+            elif value.dtype.kind != "f":
+                misshapen.append(f"{named[name][0]} (expected floats, got {value.dtype})")
+    if not (missing or unexpected or misshapen):
+        return
+    total = len(expected)
+    if total - len(missing) - len(misshapen) < total // 4:
+        names = _few([original for original, _ in named.values()])
+        raise WeightsError(
+            f"{where}not the weights of an OSNet: {len(named):,} arrays ({names}), of which "
+            f"{total - len(missing):,} of {total} are in {variant.name}, the nearest; give a checkpoint of an OSNet"
+        )
+    faults = []
+    if missing:
+        faults.append(f"{len(missing)} of {total} parameters missing ({_few(missing)})")
+    if unexpected:
+        faults.append(f"{len(unexpected)} unexpected ({_few(unexpected)})")
+    if misshapen:
+        faults.append(f"{len(misshapen)} of the wrong shape or type ({_few(misshapen)})")
+    classes = f" with {num_classes} classes" if num_classes else ""
+    raise WeightsError(
+        f"{where}not whole as {variant.name}{classes}, the nearest network: {'; '.join(faults)}; "
+        "fetch the file again, or give one of this network"
+    )
+
+
+def read_weights_file(path: PathLike, *, allow_nonfinite: bool = False, max_bytes: int = MAX_BYTES) -> Weights:
+    """The weights in the file at `path`: ``.ckpt``, ``.pth``, ``.pth.tar``, ``.pt`` or ``.safetensors``.
+
+    Raises:
+        WeightsError: a suffix or content of another kind, or not the whole weights of an OSNet.
+        CheckpointError: no readable regular file, one larger than `max_bytes`, or a damaged one.
+    """
+    format_of(os.fspath(path))
+    return weights_from_bytes(read_whole(path, max_bytes=max_bytes), os.fspath(path), allow_nonfinite=allow_nonfinite)
+
+
+def weights_from_bytes(data: bytes, name: str, *, sha256: str | None = None, allow_nonfinite: bool = False) -> Weights:
+    """The weights in `data`, the bytes of a file called `name`, whose suffix says the format.
+
+    Args:
+        sha256: digest of `data` where it is known already; else it is computed.
+
+    Raises:
+        WeightsError, CheckpointError: as `read_weights_file`. The message starts with `name`.
+    """
+    kind = format_of(name)
+    check_content(data, name, kind)
+    extras: Mapping[str, Any] = {}
+    try:
+        if kind == "mindspore":
+            arrays: Mapping[str, Any] = read_ckpt(data)
+        elif kind == "torch":
+            arrays, extras = find_state_dict(read_torch(data))
+        else:
+            arrays = read_safetensors(data)
+    except CheckpointError as error:
+        raise type(error)(f"{name}: {error}") from error
+    digest = sha256 or hashlib.sha256(data).hexdigest()
+    return Weights.from_arrays(arrays, source=name, sha256=digest, allow_nonfinite=allow_nonfinite, extras=extras)
+
+
+def _few(names: Iterable[str]) -> str:
+    names = list(names)
+    shown = ", ".join(name if name.isprintable() and len(name) < 200 else ascii(name[:200]) for name in names[:_SHOWN])
+    return f"{shown}, ..." if len(names) > _SHOWN else shown
+
+
+def _as_float32(
+    named: _Named, expected: Mapping[str, Parameter], allow_nonfinite: bool, where: str
+) -> tuple[dict[str, Float32], tuple[str, ...]]:
+    taken: dict[str, Float32] = {}
+    casts: dict[str, list[bool]] = {}
+    bad: list[str] = []
+    for name, parameter in expected.items():
+        original, given = named[name]
+        with np.errstate(over="ignore"):
+            # An array that stands unaligned in the file is copied; readers in C may not take it.
+            array = np.require(given, np.float32, ["C_CONTIGUOUS", "ALIGNED"])
+        if given.dtype.newbyteorder("=") != np.float32:
+            exact = given.dtype.itemsize < 4 or np.array_equal(array, given, equal_nan=True)
+            casts.setdefault(str(given.dtype), []).append(exact)
+        if not np.isfinite(array).all():
+            if not allow_nonfinite:
+                bad.append(original)
+        elif parameter.kind == "var" and (array < 0).any():
+            raise WeightsError(f"{where}{original} is a variance and holds negative values; the file is damaged")
+        if array.flags.writeable:
+            array = array.copy() if array is given else array
+            array.flags.writeable = False
+        taken[name] = array
+    if bad:
+        raise WeightsError(
+            f"{where}NaN or infinity in {len(bad)} of {len(expected)} parameters ({_few(bad)}); "
+            "training diverged or the file is damaged; to read it all the same pass allow_nonfinite=True"
+        )
+    notes = tuple(
+        f"{len(exact)} arrays cast from {dtype} to float32, "
+        + ("exactly" if all(exact) else f"{exact.count(False)} of them rounded")
+        for dtype, exact in casts.items()
+    )
+    return taken, notes

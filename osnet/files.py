@@ -1,0 +1,150 @@
+"""Whole files or none: reading one regular file at once, and publishing one so that nobody ever sees half of it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Union
+
+from osnet.errors import CheckpointError, DiskError, OsnetError
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+MAX_BYTES = 2 << 30
+"""Default cap on a file that is read whole; the largest published OSNet has 31 MB."""
+
+
+def read_whole(path: PathLike, *, max_bytes: int = MAX_BYTES) -> bytes:
+    """Every byte of the regular file at `path`.
+
+    A FIFO, device or folder is refused without waiting for it, and what is checked is what is read: the file is
+    opened once. Links are followed.
+
+    Raises:
+        CheckpointError: no such file, not a regular file, not readable, empty, or larger than `max_bytes`.
+    """
+    try:
+        # A FIFO without a writer would block an ordinary open for ever.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise CheckpointError(f"cannot open {os.fspath(path)!r}: {reason}; expected a readable file") from error
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        state = os.fstat(file.fileno())
+        if not stat.S_ISREG(state.st_mode):
+            raise CheckpointError(f"{os.fspath(path)!r} is {_kind(state.st_mode)}; expected a file")
+        if state.st_size > max_bytes:
+            raise CheckpointError(
+                f"{os.fspath(path)!r} has {state.st_size:,} bytes, more than the {max_bytes:,} that are read whole"
+            )
+        try:
+            data = file.read(state.st_size)
+        except OSError as error:
+            raise CheckpointError(f"cannot read {os.fspath(path)!r}: {error.strerror or error}") from error
+    if not data:
+        raise CheckpointError(f"{os.fspath(path)!r} is empty; fetch or write it again")
+    if len(data) != state.st_size:
+        raise CheckpointError(
+            f"{os.fspath(path)!r} shrank while it was read: expected {state.st_size:,} bytes, got {len(data):,}"
+        )
+    return data
+
+
+def _kind(mode: int) -> str:
+    for test, name in (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a FIFO"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    ):
+        if test(mode):
+            return name
+    return "no regular file"
+
+
+@contextlib.contextmanager
+def publishing(path: PathLike, *, overwrite: bool = True) -> Iterator[Path]:
+    """Yield a private, empty file beside `path` to be written; when the block ends well, fsync and rename it to `path`.
+
+    Whoever opens `path` sees the old file or the whole new one. The mode follows the umask. When the block raises,
+    or is killed by Ctrl-C, nothing is left.
+
+    Raises:
+        FileExistsError: `path` is there and `overwrite` is false, also when another process was quicker.
+        DiskError: the folder is missing or not writable, or the disk is full.
+    """
+    final = Path(path)
+    private = final.parent / f".{secrets.token_hex(8)}.part"
+    try:
+        os.close(os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    except OSError as error:
+        raise _disk_error(final, error) from error
+    try:
+        yield private
+        with open(private, "rb+", buffering=0) as file:
+            os.fsync(file.fileno())
+        _rename(private, final, overwrite)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if isinstance(error, OsnetError):
+            raise
+        if error.errno in _OF_THE_DISK or error.filename in (str(private), str(final)):
+            raise _disk_error(final, error) from error
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            private.unlink()
+    sync_folder(final.parent)
+
+
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+
+
+def _disk_error(final: Path, error: OSError) -> DiskError:
+    return DiskError(f"cannot write {str(final)!r}: {error.strerror or error}; expected a folder with room to write in")
+
+
+def publish(path: PathLike, data: bytes | bytearray | memoryview, *, overwrite: bool = True) -> None:
+    """Write `data` to `path` whole; see `publishing`.
+
+    Raises:
+        FileExistsError, DiskError: as `publishing`.
+    """
+    with publishing(path, overwrite=overwrite) as private, open(private, "wb", buffering=0) as file:
+        view = memoryview(data).cast("B")
+        while view:
+            view = view[file.write(view) :]
+
+
+def _rename(private: Path, final: Path, overwrite: bool) -> None:
+    if overwrite:
+        private.replace(final)
+        return
+    try:
+        os.link(private, final)  # unlike rename, refuses a name that is taken
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links
+        if not os.path.lexists(final):
+            private.replace(final)
+            return
+    else:
+        return
+    raise FileExistsError(f"{str(final)!r} exists; remove it or ask to overwrite it")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
