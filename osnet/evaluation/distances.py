@@ -1,0 +1,176 @@
+"""Distances between features: cosine and squared Euclidean, in float32, a block of rows at a time.
+
+Both are torchreid's (torchreid/metrics/distance.py): cosine distance is ``1 - cos`` in [0, 2], and ``euclidean`` is
+the squared distance, whatever its name. Two differences: what rounding leaves below zero is set to zero, and norms
+are taken in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from osnet.errors import DataError, OptionError
+from osnet.evaluation.parallel import over_rows
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+
+METRICS = ("cosine", "euclidean")
+"""Known metrics; ``euclidean`` is the squared distance."""
+
+BLOCK_BYTES = 96 * 2**20
+"""Size of a block of distances. Memory does not grow with the gallery: a longer row means fewer rows in a block."""
+
+_CHECK_ROWS = 16384
+_CACHE_FLOATS = 2**17
+
+
+def check_metric(metric: str) -> None:
+    """Raises:
+    OptionError: no such metric.
+    """
+    if metric not in METRICS:
+        raise OptionError(f"unknown metric {metric!r}. Known: {', '.join(METRICS)} (squared Euclidean).")
+
+
+def check_features(features: Any, what: str) -> Floats:
+    """`features` as a float32 array (N, D), C-contiguous; what is that already is not copied.
+
+    Raises:
+        DataError: empty, ragged, not numbers, not two-dimensional, or holding NaN or infinity. `what` ("query",
+            "gallery") stands in the message.
+    """
+    try:
+        array = np.asarray(features)
+    except ValueError:
+        raise DataError(f"{what} features are of mixed widths; expected one array (N, D)") from None
+    if array.dtype == object:
+        raise DataError(f"{what} features are of mixed widths or no numbers; expected one array (N, D) of floats")
+    if array.ndim != 2 or array.dtype.kind not in "fiu":
+        raise DataError(
+            f"{what} features: expected an array (N, D) of floats, got shape {array.shape} of {array.dtype}"
+        )
+    if not array.shape[0]:
+        raise DataError(f"the {what} is empty: there is no feature to rank; check the data set's {what} split")
+    if not array.shape[1]:
+        raise DataError(f"{what} features have no width: shape {array.shape}")
+    with np.errstate(over="ignore"):  # what overflows is found as an infinity below
+        array = np.ascontiguousarray(array, dtype=np.float32)
+    _check_finite(array, what)
+    return array
+
+
+def _check_finite(array: Floats, what: str) -> None:
+    for start in range(0, len(array), _CHECK_ROWS):
+        finite = np.isfinite(array[start : start + _CHECK_ROWS]).all(axis=1)
+        if not finite.all():
+            row = start + int(np.argmin(finite))
+            raise DataError(
+                f"{what} features hold NaN or infinity, first in row {row} of {len(array)}: "
+                "check the weights and the image behind it"
+            )
+
+
+def check_pair(query: Any, gallery: Any) -> tuple[Floats, Floats]:
+    """Both as `check_features` gives them, and of one width.
+
+    Raises:
+        DataError: as `check_features`, or widths that differ.
+    """
+    query, gallery = check_features(query, "query"), check_features(gallery, "gallery")
+    if query.shape[1] != gallery.shape[1]:
+        raise DataError(
+            f"query features are {query.shape[1]} wide, gallery features {gallery.shape[1]}: "
+            "both must come from one model"
+        )
+    return query, gallery
+
+
+def squared_norms(features: Floats) -> npt.NDArray[np.float64]:
+    """Squared length of each row (N,), summed in float64, a block at a time."""
+    found = np.empty(len(features))
+    for start in range(0, len(features), _CHECK_ROWS):
+        block = features[start : start + _CHECK_ROWS].astype(np.float64)
+        np.einsum("ij,ij->i", block, block, out=found[start : start + _CHECK_ROWS])
+    return found
+
+
+def distances(query: Any, gallery: Any, *, metric: str = "cosine") -> Floats:
+    """The whole matrix of distances, float32 (Q, G). A zero feature is at cosine distance 1 from everything.
+
+    Args:
+        query: features (Q, D).
+        gallery: features (G, D).
+        metric: ``cosine`` or ``euclidean`` (squared).
+
+    Raises:
+        OptionError: unknown metric.
+        DataError: features that are empty, of different widths, or not finite.
+    """
+    check_metric(metric)
+    query, gallery = check_pair(query, gallery)
+    matrix = np.empty((len(query), len(gallery)), np.float32)
+    for rows, block in row_blocks(query, gallery, metric):
+        matrix[rows] = block
+    return matrix
+
+
+def row_blocks(
+    query: Floats, gallery: Floats, metric: str, max_bytes: int = BLOCK_BYTES
+) -> Iterator[tuple[slice, Floats]]:
+    """Rows of the matrix of distances in order: ``(rows, block)`` with `block` float32 (len(rows), G).
+
+    The block's memory is used again for the next one. Takes checked features; the gallery is never copied.
+    """
+    bias, scale = column_terms(gallery, metric)
+    height = max(1, min(len(query), max_bytes // (4 * len(gallery))))
+    buffer = np.empty((height, len(gallery)), np.float32)
+    for start in range(0, len(query), height):
+        rows = slice(start, min(start + height, len(query)))
+        factor, offset = row_terms(query[rows], metric)
+        block = buffer[: rows.stop - start]
+        np.matmul(query[rows] * factor[:, None], gallery.T, out=block)
+        finish(block, offset, bias, scale)
+        yield rows, block
+
+
+def row_terms(query: Floats, metric: str) -> tuple[Floats, Floats]:
+    """What each row is multiplied by before the product, and what is added to its distances after."""
+    norms = squared_norms(query)
+    if metric == "cosine":
+        return (-_inverse_lengths(norms)).astype(np.float32), np.ones(len(query), np.float32)
+    return np.full(len(query), -2, np.float32), norms.astype(np.float32)
+
+
+def column_terms(gallery: Floats, metric: str) -> tuple[Floats | None, Floats | None]:
+    """What each column of the product has added, and what it is multiplied by; None for nothing to do."""
+    norms = squared_norms(gallery)
+    if metric == "cosine":
+        return None, _inverse_lengths(norms).astype(np.float32)
+    return norms.astype(np.float32), None
+
+
+def _inverse_lengths(norms: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.divide(1.0, np.sqrt(norms), out=np.zeros_like(norms), where=norms > 0)
+
+
+def finish(block: Floats, offset: Floats, bias: Floats | None, scale: Floats | None) -> None:
+    """Turn a block of products into distances, in place."""
+    step = max(1, _CACHE_FLOATS // block.shape[1])
+
+    def share(first: int, last: int) -> None:
+        for start in range(first, last, step):
+            rows = slice(start, min(start + step, last))
+            part = block[rows]
+            if scale is not None:
+                part *= scale
+            if bias is not None:
+                part += bias
+            part += offset[rows, None]
+            np.maximum(part, 0, out=part)
+
+    over_rows(len(block), share)

@@ -1,0 +1,229 @@
+"""Ranking: how early the right answers to each query come. mAP, CMC and mINP, with every query's own figures.
+
+Of a query with M right answers, the i-th of them (nearest first) at rank r_i among the entries that count:
+
+- average precision is the mean of i / r_i (Zheng et al., ICCV 2015); mAP is its mean over the valid queries,
+- CMC at k is the share of valid queries with r_1 <= k,
+- inverse negative penalty is M / r_M (Ye et al., Deep Learning for Person Re-identification, TPAMI 2021); mINP is its
+  mean.
+
+A query is valid when the protocol leaves it a right answer; the others are counted out, as torchreid does.
+
+**Ties.** A wrong answer at the same distance as a right one counts as before it. So no figure depends on the order of
+the gallery, and features that are all alike score like the worst model and not like the best. Without ties the figures
+are those of torchreid (torchreid/metrics/rank.py), which leaves the order of ties to its sort.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from osnet.errors import DataError, OptionError
+from osnet.evaluation.distances import check_metric, check_pair, row_blocks
+from osnet.evaluation.parallel import over_rows
+from osnet.evaluation.protocols import Labels, arrange, get_protocol
+
+Array = npt.NDArray[Any]
+Doubles = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+REPORTED_RANKS = (1, 5, 10, 20)
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """What `rank` found.
+
+    Attributes:
+        mAP: mean average precision over the valid queries, 0 to 1.
+        cmc: ``cmc[k - 1]`` is Rank-k, the share of valid queries with a right answer among the first k, float64
+            (max_rank,). Under ``cuhk03``: the mean over single gallery shots.
+        mINP: mean inverse negative penalty, 0 to 1.
+        valid_queries: number of queries with a right answer left in the gallery; all means are over these.
+        protocol, metric: names; the metric is None for a matrix given to `rank_distances`.
+        average_precision: of each query (Q,), NaN where the query is not valid.
+        first_match: rank of each query's first right answer from 1 on (Q,), 0 where not valid; over the whole gallery.
+        inverse_negative_penalty: of each query (Q,), NaN where not valid.
+        matches: number of right answers of each query (Q,).
+        single_shot: under ``cuhk03``, rank of the right answer in each repeat (Q, repeats), 0 where not valid.
+    """
+
+    mAP: float  # noqa: N815 - the field writes it so
+    cmc: Doubles
+    mINP: float  # noqa: N815
+    valid_queries: int
+    protocol: str
+    metric: str | None
+    average_precision: Doubles
+    first_match: Integers
+    inverse_negative_penalty: Doubles
+    matches: Integers
+    single_shot: Integers | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as plain values, for JSON; CMC at 1, 5, 10 and 20 as far as it was computed."""
+        return {
+            "mAP": self.mAP,
+            "cmc": {str(k): float(self.cmc[k - 1]) for k in REPORTED_RANKS if k <= len(self.cmc)},
+            "mINP": self.mINP,
+            "valid_queries": self.valid_queries,
+            "queries": len(self.matches),
+            "protocol": self.protocol,
+            "metric": self.metric,
+        }
+
+
+def rank(
+    query: Any,
+    gallery: Any,
+    *,
+    query_ids: Any,
+    gallery_ids: Any,
+    query_cameras: Any = None,
+    gallery_cameras: Any = None,
+    metric: str = "cosine",
+    protocol: str = "market1501",
+    max_rank: int = 50,
+    repeats: int = 10,
+    seed: int = 0,
+) -> Ranking:
+    """Rank a gallery for each query by the distance of features. Memory beyond the features does not grow with G.
+
+    Args:
+        query: features (Q, D), any float type; distances are float32.
+        gallery: features (G, D).
+        query_ids, gallery_ids: identities (Q,), (G,), whole numbers or strings. -1 is junk and never counts.
+        query_cameras, gallery_cameras: (Q,), (G,), whole numbers from 0 on; not looked at by ``camera-blind``.
+        metric: ``cosine`` or ``euclidean`` (squared).
+        protocol: ``market1501``, ``cuhk03`` or ``camera-blind``; see `osnet.evaluation.protocols.PROTOCOLS`.
+        max_rank: length of `Ranking.cmc`.
+        repeats, seed: of the single gallery shots of ``cuhk03``.
+
+    Raises:
+        OptionError: unknown metric or protocol, cameras missing that the protocol wants.
+        DataError: features empty, of different widths or not finite; labels that do not fit; no valid query.
+        DependencyError: numba is missing.
+    """
+    chosen = get_protocol(protocol)
+    check_metric(metric)
+    _check_counts(max_rank=max_rank, repeats=repeats, seed=seed)
+    query, gallery = check_pair(query, gallery)
+    labels = arrange(
+        chosen, query_ids, gallery_ids, query_cameras, gallery_cameras, queries=len(query), size=len(gallery)
+    )
+    counter = _Counter(labels, repeats if chosen.single_shot else 0, seed)
+    for rows, block in row_blocks(query, gallery, metric):
+        counter.add(rows.start, block)
+    return counter.ranking(max_rank, metric)
+
+
+def rank_distances(
+    distances: Any,
+    *,
+    query_ids: Any,
+    gallery_ids: Any,
+    query_cameras: Any = None,
+    gallery_cameras: Any = None,
+    protocol: str = "market1501",
+    max_rank: int = 50,
+    repeats: int = 10,
+    seed: int = 0,
+) -> Ranking:
+    """`rank` from a matrix of distances (Q, G), float32 or float64, smaller is nearer; the matrix is not changed.
+
+    Raises:
+        OptionError, DataError, DependencyError: as `rank`; a distance that is NaN or infinite is a DataError.
+    """
+    chosen = get_protocol(protocol)
+    _check_counts(max_rank=max_rank, repeats=repeats, seed=seed)
+    matrix = np.asarray(distances)
+    if matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
+        raise DataError(f"distances: expected a matrix (Q, G) of floats, got shape {matrix.shape} of {matrix.dtype}")
+    if 0 in matrix.shape:
+        raise DataError(f"distances have shape {matrix.shape}: there is no {'gallery' if len(matrix) else 'query'}")
+    if matrix.dtype not in (np.float32, np.float64):
+        matrix = matrix.astype(np.float32 if matrix.dtype == np.float16 else np.float64)
+    labels = arrange(
+        chosen, query_ids, gallery_ids, query_cameras, gallery_cameras, queries=len(matrix), size=matrix.shape[1]
+    )
+    counter = _Counter(labels, repeats if chosen.single_shot else 0, seed)
+    counter.add(0, np.ascontiguousarray(matrix))
+    return counter.ranking(max_rank, None)
+
+
+def _check_counts(*, max_rank: int, repeats: int, seed: int) -> None:
+    for name, value, least in (("max_rank", max_rank, 1), ("repeats", repeats, 1), ("seed", seed, 0)):
+        if not isinstance(value, (int, np.integer)) or value < least:
+            raise OptionError(f"{name} must be a whole number from {least} on, got {value!r}")
+
+
+class _Counter:
+    """Takes blocks of rows and keeps each query's figures."""
+
+    def __init__(self, labels: Labels, repeats: int, seed: int) -> None:
+        from osnet.evaluation import counting
+
+        self._counting = counting
+        self._labels = labels
+        self._seed = seed
+        queries = len(labels.query_ids)
+        if not labels.matches.any():
+            raise DataError(_no_valid_query(labels))
+        self._precisions = np.full(queries, np.nan)
+        self._penalties = np.full(queries, np.nan)
+        self._firsts = np.zeros(queries, np.int64)
+        self._shots = np.zeros((queries, repeats), np.int64) if repeats else None
+
+    def add(self, first_query: int, block: Array) -> None:
+        labels = self._labels
+
+        def share(start: int, stop: int) -> None:
+            rows, first = block[start:stop], first_query + start
+            bad = self._counting.rank_rows(
+                rows, first, labels.order, labels.starts, labels.ends, labels.gallery_cameras, labels.query_cameras,
+                labels.protocol.same_camera_left_out, labels.junk, self._precisions, self._firsts, self._penalties,
+            )  # fmt: skip
+            if bad >= 0:
+                raise DataError(f"the distances of query {first + bad} hold NaN or infinity")
+            if self._shots is not None:
+                self._counting.single_shot_rows(
+                    rows, first, labels.order, labels.starts, labels.ends, labels.groups, labels.gallery_cameras,
+                    labels.query_cameras, self._seed, self._shots,
+                )  # fmt: skip
+
+        over_rows(len(block), share)
+
+    def ranking(self, max_rank: int, metric: str | None) -> Ranking:
+        valid = self._firsts > 0
+        ranks = self._firsts[valid] if self._shots is None else self._shots[valid].reshape(-1)
+        reached = np.bincount(np.minimum(ranks, max_rank + 1), minlength=max_rank + 2)[1:-1]
+        return Ranking(
+            mAP=float(self._precisions[valid].mean()),
+            cmc=np.cumsum(reached) / len(ranks),
+            mINP=float(self._penalties[valid].mean()),
+            valid_queries=int(valid.sum()),
+            protocol=self._labels.protocol.name,
+            metric=metric,
+            average_precision=self._precisions,
+            first_match=self._firsts,
+            inverse_negative_penalty=self._penalties,
+            matches=self._labels.matches,
+            single_shot=self._shots,
+        )
+
+
+def _no_valid_query(labels: Labels) -> str:
+    count = len(labels.query_ids)
+    if (labels.ends > labels.starts).any():
+        return (
+            f"all right answers of the {count} queries come from the query's own camera, which protocol "
+            f"{labels.protocol.name!r} leaves out: use a gallery from other cameras, or protocol='camera-blind'"
+        )
+    return (
+        f"none of the identities of the {count} queries appears in the gallery of {len(labels.gallery_ids)}: "
+        "check that both splits are of one data set and label people alike"
+    )
