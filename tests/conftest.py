@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from osnet.hub.card import Asset, Card, parse_card, read_card, render_card
+from tests.servers import Authority, Server, serving
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -25,3 +31,45 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the reference material (../shared) is not here")
     return SHARED
+
+
+CardMaker = Callable[..., Card]
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A certificate authority made for this run; `https_server` has its certificate."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def http_server() -> Iterator[Server]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def https_server(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """Trusted by this process and its children, through REQUESTS_CA_BUNDLE."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.bundle))
+    with serving(authority.context("localhost", "127.0.0.1")) as server:
+        yield server
+
+
+@pytest.fixture
+def make_card(tmp_path: Path) -> CardMaker:
+    """``make_card(link, data)``: a card of the user's own that publishes `data` at `link`; it stands in a file.
+
+    ``name`` is the file's name without ``.md``; further keywords replace front-matter values (``user_id="Me"``).
+    """
+
+    def make(link: str, data: bytes = b"", *, name: str = "osnet_test", sha256: str = "", **values: str) -> Card:
+        seed = Path(__file__).parents[1].joinpath("assets.md").read_bytes()
+        card = parse_card(seed)
+        entries = {**card.fields, **{key.replace("_", "-"): value for key, value in values.items()}}
+        asset = Asset("ckpt", link, sha256 or hashlib.sha256(data).hexdigest())
+        path = tmp_path / f"{name}.md"
+        path.write_bytes(render_card(replace(card, entries=tuple(entries.items()), assets=(asset,))))
+        return read_card(path)
+
+    return make

@@ -1,0 +1,81 @@
+"""The published cards by name: ``osnet``, aliases, uids, and every address of the same bytes."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from functools import cache, lru_cache
+from pathlib import Path
+
+from osnet.errors import UnknownModelError
+from osnet.hub.card import Card, read_card
+
+CARDS = Path(__file__).resolve().parent / "cards"
+"""One file for each card: ``<publisher>/<version>/<name>.md``."""
+
+SEED = "mindspore/1.6/osnet_dukemtmc"
+
+# The hub published this checkpoint of release 1.6 twice, claiming mAP67 (the seed card) and mAP74: the same SHA-256.
+_MORE_ADDRESSES = {
+    "8bb1f05441d45cb6d4de816fdc6132f6096a35e1792156bf6b36b9f8d1f5abaa": (
+        "https://download.mindspore.cn/models/r1.6/osnet_ascend_v160_dukemtmc_research_cv_mAP74.ckpt",
+    ),
+}
+
+
+def list_cards() -> list[Card]:
+    """Every card of the package, ordered by publisher, then version (as numbers, oldest first), then name."""
+    return [_card(uid) for uid in _uids()]
+
+
+def get_card(name: str | os.PathLike[str]) -> Card:
+    """The card called `name`.
+
+    Args:
+        name: ``osnet`` (the seed card), an alias such as ``osnet_market1501`` (the newest card of that data set), a uid
+            such as ``mindspore/1.6/osnet_dukemtmc`` in any case (exactly that card), or the path of a ``.md`` file.
+
+    Raises:
+        UnknownModelError: no such card; the message lists the nearest names.
+        CardError: the file at that path is not a card.
+    """
+    text = os.fspath(name)
+    if text.lower().endswith(".md"):
+        return read_card(text)
+    uid = aliases().get(text.lower(), text.lower())
+    if uid in _uids():
+        return _card(uid)
+    near = difflib.get_close_matches(text.lower(), [*aliases(), *_uids()], n=4, cutoff=0.4) or list(aliases())
+    raise UnknownModelError(
+        f"unknown model {text!r:.200}: expected an alias, a uid or the path of a .md card. Nearest: {', '.join(near)}"
+    )
+
+
+def aliases() -> dict[str, str]:
+    """Each short name and the uid that it stands for."""
+    newest = sorted(_uids(), key=lambda uid: version_key(uid.split("/")[1]))
+    return {"osnet": SEED, **{uid.rpartition("/")[2]: uid for uid in newest}}
+
+
+def addresses(sha256: str) -> tuple[str, ...]:
+    """Every link that publishes the bytes with this SHA-256, the newest card's first; empty when none does."""
+    wanted = sha256.lower()
+    links = [asset.link for card in reversed(list_cards()) for asset in card.assets if asset.sha256 == wanted]
+    return tuple(dict.fromkeys((*links, *_MORE_ADDRESSES.get(wanted, ()))))
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """Orders versions as numbers: 1.10 is newer than 1.9."""
+    return tuple(int(part) for part in version.split("."))
+
+
+@lru_cache(maxsize=1)
+def _uids() -> tuple[str, ...]:
+    """From the files' names alone, so that one card can be had without parsing all."""
+    found = ["/".join(path.with_suffix("").parts[-3:]) for path in CARDS.glob("*/*/*.md")]
+    return tuple(sorted(found, key=lambda uid: (uid.split("/")[0], version_key(uid.split("/")[1]), uid)))
+
+
+@cache
+def _card(uid: str) -> Card:
+    return read_card(CARDS / f"{uid}.md")

@@ -1,0 +1,140 @@
+"""What steers a fetch: keywords, else ``OSNET_*`` of the environment, else the defaults here."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from osnet.errors import CacheError, OptionError
+
+DEFAULT_TIMEOUT = 1800.0
+"""Seconds for a whole fetch; the published files have 30 MB."""
+
+_TRUE = ("1", "true", "yes", "on")
+_FALSE = ("", "0", "false", "no", "off")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds that nothing a server or another process does can exceed.
+
+    Attributes:
+        max_bytes: largest file.
+        attempts: requests to one address before the next one is tried; a megabyte of progress starts the count again.
+        backoff: seconds before the second attempt, doubled for each further one.
+        longest_wait: cap in seconds on one wait, also on what ``Retry-After`` asks for.
+        redirects: most hops.
+        connect_timeout, read_timeout: seconds for one connection, and for one silence.
+    """
+
+    max_bytes: int = 1 << 30
+    attempts: int = 4
+    backoff: float = 0.5
+    longest_wait: float = 20.0
+    redirects: int = 5
+    connect_timeout: float = 10.0
+    read_timeout: float = 30.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to fetch.
+
+    Attributes:
+        cache: folder of the cache, ``~/.mscache`` by default, laid out as mindspore_hub's.
+        offline: never open a socket.
+        mirrors: base URLs, tried before the published links.
+        timeout: seconds for the whole fetch, waiting for other processes included.
+        allow_hosts: ``HOST`` or ``HOST:PORT``, allowed beside those of the published cards.
+        allow_http: plain ``http://`` may be used.
+        limits: see `Limits`.
+    """
+
+    cache: Path
+    offline: bool = False
+    mirrors: tuple[str, ...] = ()
+    timeout: float = DEFAULT_TIMEOUT
+    allow_hosts: tuple[str, ...] = ()
+    allow_http: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+
+def read_settings(
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    offline: bool | None = None,
+    mirrors: str | Iterable[str] = (),
+    timeout: float | None = None,
+    allow_hosts: str | Iterable[str] = (),
+    allow_http: bool | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """The settings from keywords, else from `environ` (default: the process's).
+
+    The variables are ``OSNET_CACHE``, ``OSNET_OFFLINE``, ``OSNET_MIRROR``, ``OSNET_TIMEOUT``, ``OSNET_ALLOW_HOST`` and
+    ``OSNET_ALLOW_HTTP``; lists are separated by commas or spaces.
+
+    Raises:
+        OptionError: a value that is not understood; the message names the keyword or variable.
+        CacheError: no cache folder is given and there is no home folder.
+    """
+    environ = os.environ if environ is None else environ
+    return Settings(
+        cache=_cache(cache_dir, environ),
+        offline=_switch("offline", offline, "OSNET_OFFLINE", environ),
+        mirrors=_texts("mirrors", mirrors, "OSNET_MIRROR", environ),
+        timeout=_seconds(timeout, environ),
+        allow_hosts=_texts("allow_hosts", allow_hosts, "OSNET_ALLOW_HOST", environ),
+        allow_http=_switch("allow_http", allow_http, "OSNET_ALLOW_HTTP", environ),
+    )
+
+
+def _cache(given: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> Path:
+    source, value = ("cache_dir", given) if given is not None else ("OSNET_CACHE", environ.get("OSNET_CACHE") or None)
+    if value is not None and (not str(value).strip() or "\0" in str(value)):
+        raise OptionError(f"{source}: expected the path of a folder, got {str(value)!r}")
+    try:
+        return Path("~/.mscache" if value is None else value).expanduser().absolute()
+    except (RuntimeError, OSError):
+        raise CacheError(
+            "no home folder to keep the cache in: expected HOME to be set; set OSNET_CACHE (or cache_dir) to a folder"
+        ) from None
+
+
+def _switch(keyword: str, given: bool | None, variable: str, environ: Mapping[str, str]) -> bool:
+    if given is not None:
+        if not isinstance(given, bool):
+            raise OptionError(f"{keyword}: expected True, False or None, got {given!r}")
+        return given
+    value = environ.get(variable, "").strip().lower()
+    if value not in _TRUE + _FALSE:
+        raise OptionError(f"{variable}: expected 1 or 0, got {value!r}")
+    return value in _TRUE
+
+
+def _texts(keyword: str, given: str | Iterable[str], variable: str, environ: Mapping[str, str]) -> tuple[str, ...]:
+    if isinstance(given, str):
+        given = (given,)
+    try:
+        found = tuple(given)
+    except TypeError:
+        raise OptionError(f"{keyword}: expected a list of texts, got {given!r}") from None
+    if not all(isinstance(item, str) and item.strip() for item in found):
+        raise OptionError(f"{keyword}: expected a list of texts, got {given!r}")
+    return found or tuple(environ.get(variable, "").replace(",", " ").split())
+
+
+def _seconds(given: float | None, environ: Mapping[str, str]) -> float:
+    source, value = ("timeout", given) if given is not None else ("OSNET_TIMEOUT", environ.get("OSNET_TIMEOUT") or None)
+    if value is None:
+        return DEFAULT_TIMEOUT
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 < seconds <= 7 * 24 * 3600:
+        raise OptionError(f"{source}: expected seconds above 0 and up to a week, got {value!r}")
+    return seconds
