@@ -1,0 +1,148 @@
+"""Thresholds of one checkpoint, measured on labelled data, in a small JSON file for whoever decides with it later."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from osnet.errors import DataError
+from osnet.evaluation.verification import FALSE_POSITIVE_RATES, OperatingPoint, Verification
+from osnet.files import publish
+
+FORMAT = "osnet-calibration-1"
+
+_MAX_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was measured, and on what.
+
+    Attributes:
+        checkpoint_sha256: of the weights whose features were compared, 64 hexadecimal digits in lower case.
+        data: names of the data sets.
+        metric, protocol: as `verify_pairs` has them. Thresholds are similarities of this metric.
+        flip: whether features were averaged with those of the mirrored image.
+        genuine_pairs, impostor_pairs: pairs behind the figures.
+        eer, eer_threshold: equal error rate, and the threshold there.
+        thresholds: for each false positive rate asked for.
+    """
+
+    checkpoint_sha256: str
+    data: tuple[str, ...]
+    metric: str
+    protocol: str
+    flip: bool
+    genuine_pairs: int
+    impostor_pairs: int
+    eer: float
+    eer_threshold: float
+    thresholds: tuple[OperatingPoint, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.checkpoint_sha256, str) or not re.fullmatch("[0-9a-f]{64}", self.checkpoint_sha256):
+            raise DataError(
+                f"checkpoint_sha256 must be 64 lower-case hexadecimal digits, got {self.checkpoint_sha256!r}"
+            )
+
+    def threshold(self, fpr: float) -> float:
+        """The similarity from which on two images count as one person, at a false positive rate of `fpr`.
+
+        Raises:
+            DataError: there is no threshold for this rate; the message lists those there are.
+        """
+        for point in self.thresholds:
+            if abs(point.fpr - fpr) <= 1e-9 * fpr:
+                return point.threshold
+        known = ", ".join(f"{point.fpr:g}" for point in self.thresholds)
+        raise DataError(f"no threshold for a false positive rate of {fpr:g}. There are: {known}.")
+
+
+def calibrate(
+    verification: Verification,
+    *,
+    checkpoint_sha256: str,
+    data: Sequence[str],
+    flip: bool = False,
+    fprs: Sequence[float] = FALSE_POSITIVE_RATES,
+) -> Calibration:
+    """The thresholds of `verification` at the rates `fprs`, and what they are for."""
+    return Calibration(
+        checkpoint_sha256=checkpoint_sha256,
+        data=tuple(data),
+        metric=verification.metric,
+        protocol=verification.protocol,
+        flip=flip,
+        genuine_pairs=verification.genuine_pairs,
+        impostor_pairs=verification.impostor_pairs,
+        eer=verification.eer,
+        eer_threshold=verification.eer_threshold,
+        thresholds=tuple(verification.at(fpr) for fpr in fprs),
+    )
+
+
+def write_calibration(path: str | os.PathLike[str], calibration: Calibration) -> None:
+    """Write `calibration` to `path` as JSON, whole or not at all.
+
+    Raises:
+        DiskError: the folder is missing or not writable, or the disk is full.
+    """
+    text = json.dumps({"format": FORMAT, **asdict(calibration)}, indent=2, allow_nan=False)
+    publish(path, (text + "\n").encode())
+
+
+def read_calibration(path: str | os.PathLike[str]) -> Calibration:
+    """Read what `write_calibration` wrote.
+
+    Raises:
+        DataError: no such file, or not of this format: broken JSON, keys missing or unknown, values of a wrong type.
+    """
+    name = repr(os.fspath(path))
+    try:
+        if Path(path).stat().st_size > _MAX_BYTES:
+            raise DataError(f"{name} is larger than any calibration; expected what `osnet eval --calibrate` writes")
+        content = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise DataError(
+            f"cannot read calibration {name}: {error.strerror}; make one with `osnet eval --calibrate`"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name} is no JSON ({error}); make it again with `osnet eval --calibrate`") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DataError(f"{name} is no calibration: expected a JSON object with format {FORMAT!r}")
+    content.pop("format")
+    _check(content, Calibration, name)
+    for point in content["thresholds"]:
+        _check(point, OperatingPoint, f"{name}, thresholds")
+    points = tuple(OperatingPoint(**point) for point in content.pop("thresholds"))
+    return Calibration(**{**content, "data": tuple(content["data"]), "thresholds": points})
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "bool": (bool,),
+    "int": (int,),
+    "float": (float, int),
+    "str | None": (str, type(None)),
+    "tuple[str, ...]": (list,),
+    "tuple[OperatingPoint, ...]": (list,),
+}
+
+
+def _check(content: Any, record: type, where: str) -> None:
+    """Keys and types of `content` against the fields of `record`."""
+    expected = {field.name: str(field.type) for field in fields(record)}
+    if not isinstance(content, dict) or content.keys() != expected.keys():
+        found = ", ".join(content) if isinstance(content, dict) else type(content).__name__
+        raise DataError(f"{where}: expected the keys {', '.join(expected)}; got {found}")
+    for key, kind in expected.items():
+        value, kinds = content[key], _KINDS[kind]
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise DataError(f"{where}: {key} must be {kind}, got {value!r}")
+        if key == "data" and not all(isinstance(item, str) for item in content["data"]):
+            raise DataError(f"{where}: data must be a list of strings, got {value!r}")

@@ -1,0 +1,242 @@
+"""Verification: are two images of one person? ROC, equal error rate, the threshold for a chosen false positive rate.
+
+Every pair of a query and a gallery image that the protocol leaves in is counted, but none is kept: distances go into
+histograms of 2^20 bins, so 20,000 queries against 500,000 images take no more memory than their features. The bins'
+borders are whole multiples of a power of two (2^-19 for cosine). The counts at a border are exact; a threshold is only
+ever a border, so it is within 2^-19 of similarity of the best possible one.
+
+A pair is accepted when its similarity is at least the threshold. Similarity is the cosine, or minus the squared
+Euclidean distance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from osnet.errors import DataError, OptionError
+from osnet.evaluation.distances import check_metric, check_pair, row_blocks, squared_norms
+from osnet.evaluation.parallel import over_rows
+from osnet.evaluation.protocols import JUNK, Labels, arrange, get_protocol
+
+Array = npt.NDArray[Any]
+Doubles = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+FALSE_POSITIVE_RATES = (1e-4, 1e-3, 1e-2)
+"""Rates that are reported if no others are asked for."""
+
+BINS = 2**20
+ENOUGH_ERRORS = 30
+"""Errors behind a rate that is to be within about a third of the truth nine times in ten (Doddington et al., The NIST
+speaker recognition evaluation, 2000: the rule of 30)."""
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A threshold and what it does.
+
+    Attributes:
+        fpr: false positive rate that was asked for.
+        threshold: least similarity at which a pair is accepted.
+        measured_fpr: share of the pairs of different people that it accepts, at most `fpr`.
+        tpr: share of the pairs of one person that it accepts.
+        false_accepts: pairs of different people that it accepts.
+        impostor_pairs: pairs of different people behind the figure.
+        warning: one line where they are too few to trust it, else None.
+    """
+
+    fpr: float
+    threshold: float
+    measured_fpr: float
+    tpr: float
+    false_accepts: int
+    impostor_pairs: int
+    warning: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Verification:
+    """Counts of accepted pairs over falling thresholds; `thresholds` and the two counts are of one length.
+
+    Attributes:
+        thresholds: similarities, falling; all at which some count changes.
+        true_accepts: pairs of one person accepted at each threshold, int64.
+        false_accepts: pairs of different people accepted at each threshold, int64.
+        genuine_pairs, impostor_pairs: all pairs of one person, and of different people.
+        step: width of a bin in similarity.
+        protocol, metric: names.
+    """
+
+    thresholds: Doubles
+    true_accepts: Integers
+    false_accepts: Integers
+    genuine_pairs: int
+    impostor_pairs: int
+    step: float
+    protocol: str
+    metric: str
+
+    @property
+    def tpr(self) -> Doubles:
+        """True positive rate at each threshold."""
+        return self.true_accepts / self.genuine_pairs
+
+    @property
+    def fpr(self) -> Doubles:
+        """False positive rate at each threshold."""
+        return self.false_accepts / self.impostor_pairs
+
+    @property
+    def eer(self) -> float:
+        """Equal error rate: where false positive and false negative rate cross, on a line between two thresholds."""
+        return self._crossing()[0]
+
+    @property
+    def eer_threshold(self) -> float:
+        """First threshold, from the strict end, at which false positives are no rarer than false negatives."""
+        return float(self.thresholds[self._crossing()[1]])
+
+    def _crossing(self) -> tuple[float, int]:
+        false, missed = np.r_[0, self.fpr], np.r_[1, 1 - self.tpr]
+        place = int(np.argmax(false >= missed))
+        before, after = missed[place - 1] - false[place - 1], false[place] - missed[place]
+        share = before / (before + after)
+        return float(false[place - 1] + share * (false[place] - false[place - 1])), place - 1
+
+    def at(self, fpr: float) -> OperatingPoint:
+        """The most tolerant threshold whose false positive rate is at most `fpr`.
+
+        Raises:
+            OptionError: `fpr` is not between 0 and 1.
+        """
+        if not isinstance(fpr, (int, float, np.floating)) or not 0 <= fpr <= 1:
+            raise OptionError(f"a false positive rate is a number from 0 to 1, got {fpr!r}")
+        allowed = math.floor(fpr * self.impostor_pairs + 1e-9)  # 1e-4 times 30,000 is a bit under 3 in floats
+        place = int(np.searchsorted(self.false_accepts, allowed, side="right")) - 1
+        strict = place < 0  # even the strictest border lets too many in
+        false_accepts = 0 if strict else int(self.false_accepts[place])
+        return OperatingPoint(
+            fpr=float(fpr),
+            threshold=float(self.thresholds[0] + self.step if strict else self.thresholds[place]),
+            measured_fpr=false_accepts / self.impostor_pairs,
+            tpr=0.0 if strict else float(self.tpr[place]),
+            false_accepts=false_accepts,
+            impostor_pairs=self.impostor_pairs,
+            warning=too_few(fpr, self.impostor_pairs, "pairs of different people"),
+        )
+
+    def histogram(self, bins: int = 100) -> tuple[Doubles, Integers, Integers]:
+        """Similarities in `bins` equal bins: borders (bins + 1,), pairs of one person, pairs of different people."""
+        borders = np.linspace(self.thresholds[-1], self.thresholds[0] + self.step, bins + 1)
+        place = np.clip(np.searchsorted(borders, self.thresholds, side="right") - 1, 0, bins - 1)
+        counts = []
+        for accepted in (self.true_accepts, self.false_accepts):
+            pairs = np.zeros(bins, np.int64)
+            np.add.at(pairs, place, np.diff(accepted, prepend=0))
+            counts.append(pairs)
+        return borders, counts[0], counts[1]
+
+    def to_dict(self, fprs: Sequence[float] = FALSE_POSITIVE_RATES) -> dict[str, Any]:
+        """The summary as plain values, for JSON."""
+        return {
+            "eer": self.eer,
+            "eer_threshold": self.eer_threshold,
+            "operating_points": [vars(self.at(fpr)).copy() for fpr in fprs],
+            "genuine_pairs": self.genuine_pairs,
+            "impostor_pairs": self.impostor_pairs,
+            "protocol": self.protocol,
+            "metric": self.metric,
+        }
+
+
+def too_few(rate: float, trials: int, what: str) -> str | None:
+    """A warning where `trials` are too few for an error rate of `rate`, else None. A rate of 0 is never enough."""
+    expected = rate * trials
+    if expected + 1e-9 >= ENOUGH_ERRORS:
+        return None
+    wanted = f"{math.ceil(ENOUGH_ERRORS / rate - 1e-9):,}" if rate else "infinitely many"
+    problem = "says nothing" if expected + 1e-9 < 1 else "is rough"
+    return f"{trials:,} {what} are few for a rate of {rate:g}: this threshold {problem}; {wanted} would be enough"
+
+
+def verify_pairs(
+    query: Any,
+    gallery: Any,
+    *,
+    query_ids: Any,
+    gallery_ids: Any,
+    query_cameras: Any = None,
+    gallery_cameras: Any = None,
+    metric: str = "cosine",
+    protocol: str = "market1501",
+) -> Verification:
+    """Count all pairs of a query and a gallery image by similarity. Arguments as `osnet.evaluation.ranking.rank`.
+
+    Pairs of the same person and camera are left out where the protocol says so, and junk always; images of different
+    people count whatever camera they are from.
+
+    Raises:
+        OptionError: unknown metric or protocol, cameras missing that the protocol wants.
+        DataError: features or labels that cannot be used; no pair of one person, or none of different people.
+        DependencyError: numba is missing.
+    """
+    chosen = get_protocol(protocol)
+    check_metric(metric)
+    query, gallery = check_pair(query, gallery)
+    labels = arrange(
+        chosen, query_ids, gallery_ids, query_cameras, gallery_cameras, queries=len(query), size=len(gallery)
+    )
+    genuine_pairs, impostor_pairs = _numbers_of_pairs(labels)
+    if not genuine_pairs or not impostor_pairs:
+        kind = "of different people" if genuine_pairs else "of one person"
+        raise DataError(f"the query and the gallery have no pair {kind} under protocol {protocol!r}: nothing to verify")
+    from osnet.evaluation import pairing
+
+    scale = BINS / _upper_bound(query, gallery, metric)
+    genuine, impostor = np.zeros(BINS + 1, np.int64), np.zeros(BINS + 1, np.int64)
+    skipped = labels.query_ids == JUNK
+    for rows, block in row_blocks(query, gallery, metric):
+
+        def share(start: int, stop: int, first: int = rows.start, block: Array = block) -> tuple[Integers, Integers]:
+            same, different = np.zeros(BINS + 1, np.int64), np.zeros(BINS + 1, np.int64)
+            pairing.count_pairs(
+                block[start:stop], first + start, labels.order, labels.starts, labels.ends, labels.gallery_cameras,
+                labels.query_cameras, chosen.same_camera_left_out, labels.junk, skipped, scale, same, different,
+            )  # fmt: skip
+            return same, different
+
+        for same, different in over_rows(len(block), share):
+            genuine += same
+            impostor += different
+    used = np.flatnonzero(genuine + impostor)
+    return Verification(
+        thresholds=(1.0 if metric == "cosine" else 0.0) - used / scale,
+        true_accepts=np.cumsum(genuine[used]),
+        false_accepts=np.cumsum(impostor[used]),
+        genuine_pairs=genuine_pairs,
+        impostor_pairs=impostor_pairs,
+        step=1 / scale,
+        protocol=protocol,
+        metric=metric,
+    )
+
+
+def _numbers_of_pairs(labels: Labels) -> tuple[int, int]:
+    people = labels.query_ids != JUNK
+    same = int((labels.ends - labels.starts)[people].sum())
+    everyone = int(people.sum()) * (len(labels.gallery_ids) - len(labels.junk))
+    return int(labels.matches.sum()), everyone - same
+
+
+def _upper_bound(query: Array, gallery: Array, metric: str) -> float:
+    """A power of two that no distance is above, so that borders of bins are exact in floats."""
+    if metric == "cosine":
+        return 2.0
+    longest = math.sqrt(squared_norms(query).max()) + math.sqrt(squared_norms(gallery).max())
+    return float(2.0 ** math.ceil(math.log2(longest**2))) if longest else 1.0
