@@ -9,7 +9,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Union
+from typing import BinaryIO, Union
 
 from osnet.errors import CheckpointError, DiskError, OsnetError
 
@@ -29,15 +29,12 @@ def read_whole(path: PathLike, *, max_bytes: int = MAX_BYTES) -> bytes:
         CheckpointError: no such file, not a regular file, not readable, empty, or larger than `max_bytes`.
     """
     try:
-        # A FIFO without a writer would block an ordinary open for ever.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        file = open_regular(path)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise CheckpointError(f"cannot open {os.fspath(path)!r}: {reason}; expected a readable file") from error
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
+    with file:
         state = os.fstat(file.fileno())
-        if not stat.S_ISREG(state.st_mode):
-            raise CheckpointError(f"{os.fspath(path)!r} is {_kind(state.st_mode)}; expected a file")
         if state.st_size > max_bytes:
             raise CheckpointError(
                 f"{os.fspath(path)!r} has {state.st_size:,} bytes, more than the {max_bytes:,} that are read whole"
@@ -53,6 +50,25 @@ def read_whole(path: PathLike, *, max_bytes: int = MAX_BYTES) -> bytes:
             f"{os.fspath(path)!r} shrank while it was read: expected {state.st_size:,} bytes, got {len(data):,}"
         )
     return data
+
+
+def open_regular(path: PathLike) -> BinaryIO:
+    """The regular file at `path`, open for reading, unbuffered; links are followed.
+
+    Raises:
+        OSError: it cannot be opened, or is a FIFO, device or folder: refused without waiting for it.
+        ValueError: the path holds NUL.
+    """
+    # A FIFO without a writer would block an ordinary open for ever.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, f"it is {_kind(mode)}", os.fspath(path))
+        return os.fdopen(descriptor, "rb", buffering=0)
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def _kind(mode: int) -> str:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import datetime
 import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from osnet.errors import CardError, UnknownModelError
+from osnet.files import open_regular
 from osnet.hub import frontmatter
 
 REQUIRED = (
@@ -160,16 +160,12 @@ def read_card(path: str | os.PathLike[str]) -> Card:
     """
     path = Path(path)
     try:
-        # A FIFO would block a plain open for ever.
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open_regular(path) as file:
+            data = file.read(frontmatter.MAX_BYTES + 1)
     except FileNotFoundError:
         raise UnknownModelError(f"no card at {path}: expected a file; check the path") from None
     except (OSError, ValueError) as error:
         raise CardError(f"{path}: the card cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    with os.fdopen(handle, "rb", closefd=True) as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise CardError(f"{path}: expected a card file, got a folder or a special file")
-        data = file.read(frontmatter.MAX_BYTES + 1)
     return parse_card(data, path=path)
 
 

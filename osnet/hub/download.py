@@ -18,14 +18,17 @@ import urllib3.exceptions
 
 from osnet.errors import DownloadError, HashError, OsnetError, UrlError
 from osnet.hub import connection, urls
-from osnet.hub.cache import Partial, free, refuse
+from osnet.hub.cache import free, refuse
 from osnet.hub.connection import Watch
+from osnet.hub.partial import Partial
 from osnet.hub.progress import Bar
 from osnet.hub.settings import Limits
 
 READ = 1 << 16
 PROGRESS = 1 << 20
 """Bytes that show that an address works, so that its attempts count anew."""
+FRESH_STARTS = 2
+"""How often the bytes so far may turn out useless without counting as an attempt."""
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _BUSY = (408, 425, 429)
@@ -38,12 +41,14 @@ class _AgainError(Exception):
     Attributes:
         error: what to raise when no attempt is left.
         after: seconds that the server asks for; ``None`` for our own backoff.
+        fresh: the bytes so far were of no use; the next attempt starts from byte 0, at once.
     """
 
-    def __init__(self, error: OsnetError, after: float | None = None) -> None:
+    def __init__(self, error: OsnetError, *, after: float | None = None, fresh: bool = False) -> None:
         super().__init__(str(error))
         self.error = error
         self.after = after
+        self.fresh = fresh
 
 
 class _UnreachableError(DownloadError):
@@ -111,7 +116,7 @@ class _Address:
 
     def download(self) -> None:
         limits, partial = self.limits, self.partial
-        attempt, delay = 0, limits.backoff
+        attempt, delay, fresh_starts = 0, limits.backoff, 0
         while True:
             attempt += 1
             before = partial.size
@@ -120,6 +125,10 @@ class _Address:
             except _AgainError as again:
                 if self.watch.expired:
                     raise self._too_slow() from None
+                if again.fresh and fresh_starts < FRESH_STARTS:
+                    fresh_starts += 1
+                    attempt -= 1
+                    continue
                 if partial.size - before >= PROGRESS:
                     attempt, delay = 1, limits.backoff
                 if attempt >= limits.attempts:
@@ -146,7 +155,7 @@ class _Address:
         )
         partial.restart()
         if resumed:
-            raise _AgainError(error, after=0)
+            raise _AgainError(error, fresh=True)
         if not complete:
             raise _AgainError(error)
         raise error
@@ -227,7 +236,7 @@ class _Address:
             raise _AgainError(DownloadError(f"{self.url}: HTTP {status}"), after=_retry_after(reply))
         if status == 416 and partial.size:
             partial.restart()
-            raise _AgainError(DownloadError(f"{self.url}: HTTP 416"), after=0)
+            raise _AgainError(DownloadError(f"{self.url}: HTTP 416"), fresh=True)
         if status not in (200, 206):
             raise DownloadError(f"{self.url}: HTTP {status}")
         encoding = reply.headers.get("Content-Encoding", "identity").strip().lower()
@@ -264,7 +273,7 @@ class _Address:
             self.partial.restart()
             raise _AgainError(
                 DownloadError(f"{self.url}: asked for bytes from {size}, got HTTP 206 with Content-Range {said!r:.80}"),
-                after=0,
+                fresh=True,
             )
         return total
 

@@ -180,7 +180,7 @@ def obtain(
     cache.make_folder(settings.cache)
     with cache.lock(settings.cache, sha256, timeout=max(deadline - time.monotonic(), 0)):
         if not force:  # another process may have been quicker
-            found = _look(final, sha256, settings, force=False, keep=keep)
+            found = _look(final, sha256, settings, force=False, keep=keep, everywhere=False)
             if found.path is not None and found.content is not None:
                 return found.path, found.content
         _download(card, final, links, rules, settings, deadline, progress)
@@ -201,14 +201,14 @@ class _Look:
     damaged: str
 
 
-def _look(final: Path, sha256: str, settings: Settings, *, force: bool, keep: bool) -> _Look:
+def _look(final: Path, sha256: str, settings: Settings, *, force: bool, keep: bool, everywhere: bool = True) -> _Look:
     """What the cache has, and what follows from it."""
     most = settings.limits.max_bytes
     content = cache.read(final, max_bytes=most, keep=keep)
     state = Found.NOTHING if content is None else Found.VALID if content.sha256 == sha256 else Found.DAMAGED
     if state is Found.VALID:
         return _Look(decide(state, elsewhere=False, offline=settings.offline, force=force), final, content, "")
-    other = None if force else cache.find(settings.cache, sha256, max_bytes=most, keep=keep)
+    other = None if force else cache.find(settings.cache, sha256, max_bytes=most, keep=keep, everywhere=everywhere)
     step = decide(state, elsewhere=other is not None, offline=settings.offline, force=force)
     if content is not None:
         logger.warning("%s is damaged: expected SHA-256 %s, got %s", final, sha256, content.sha256)
@@ -227,9 +227,10 @@ def _download(
 ) -> None:
     # requests takes 100 ms to import, which a cached file need not pay.
     from osnet.hub.download import download
+    from osnet.hub.partial import Partial
     from osnet.hub.progress import Bar
 
-    with cache.Partial(final, card.checkpoint.sha256) as partial, Bar(final.name, progress) as bar:
+    with Partial(final, card.checkpoint.sha256) as partial, Bar(final.name, progress) as bar:
         download(
             urls.candidates(links, settings.mirrors),
             partial,

@@ -127,6 +127,8 @@ def rules(published: Iterable[str], allow_hosts: Iterable[str], mirrors: Iterabl
         hosts.add((match["host"].lower(), int(match["port"] or 0)))
     for url in mirrors:
         link = parse(url)
+        if "?" in url:
+            raise UrlError(f"mirror {_show(url)}: expected a base URL such as https://HOST/PATH, got one with a query")
         hosts.add((link.host, link.port))
     return Rules(frozenset(hosts), allow_http)
 
