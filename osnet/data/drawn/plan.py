@@ -1,0 +1,107 @@
+"""What a data set consists of, decided before anything is drawn: every file's name, and who is on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from osnet.data.drawn.camera import place_camera, to_jpeg
+from osnet.data.drawn.person import Person, draw_crowd, draw_person
+from osnet.data.drawn.shot import shoot
+from osnet.data.drawn.streams import stream
+
+TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
+"""Folders of Market-1501's layout."""
+
+RECIPE = 1
+"""Raised whenever the same seed would draw other pixels."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that the bytes of a drawn data set depend on, beside the versions of Pillow's libjpeg and of this recipe.
+
+    Attributes:
+        identities: all of them; the first `train_identities` are for training.
+        images_per_camera: of each identity; of the others' the first is the query.
+        distractors: gallery pictures of strangers (identity 0) and, one in four, of boxes that missed (identity -1).
+    """
+
+    identities: int
+    train_identities: int
+    cameras: int
+    images_per_camera: int
+    distractors: int
+    seed: int
+    world: str
+    recipe: int = RECIPE
+
+    def as_dict(self) -> dict[str, int | str]:
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One file to draw: `person` is an index into the crowd, or, for a stranger, -1 - their number."""
+
+    folder: str
+    name: str
+    person: int
+    camera: int
+    picture: int
+    bad_box: bool = False
+
+
+def plan(settings: Settings) -> list[Crop]:
+    """Every crop in the order of drawing, those of one person together."""
+    crops = []
+    for person in range(settings.identities):
+        for camera in range(1, settings.cameras + 1):
+            first_frame = stream("frame", settings.seed, person, camera).randrange(900_000)
+            for picture in range(settings.images_per_camera):
+                name = file_name(person + 1, camera, first_frame + 25 * picture, picture)
+                folder = TRAIN if person < settings.train_identities else GALLERY if picture else QUERY
+                crops.append(Crop(folder, name, person, camera, picture))
+    for number in range(settings.distractors):
+        camera = number % settings.cameras + 1
+        frame = 950_000 + number // settings.cameras
+        if number % 4 == 3:
+            shown = settings.train_identities + number % (settings.identities - settings.train_identities)
+            crops.append(Crop(GALLERY, file_name(-1, camera, frame, 0), shown, camera, 1000 + number, bad_box=True))
+        else:
+            crops.append(Crop(GALLERY, file_name(0, camera, frame, 0), -1 - number, camera, 0))
+    return crops
+
+
+def file_name(identity: int, camera: int, frame: int, box: int) -> str:
+    """``0002_c1s1_000451_03.jpg``: identity, camera, sequence, frame, box."""
+    who = f"{identity:04d}" if identity >= 0 else "-1"
+    return f"{who}_c{camera}s1_{frame:06d}_{box % 100:02d}.jpg"
+
+
+def draw_share(settings: Settings, root: Path, share: int = 0, shares: int = 1) -> Iterator[tuple[int, bytes]]:
+    """Draw the crops of every `shares`-th person from `share` on into the folders under `root`, which exist.
+
+    Yields:
+        the number of each crop in the plan, and the SHA-256 of its pixels before they became a JPEG.
+    """
+    crowd = draw_crowd(settings.seed, settings.identities)
+    for number, crop in enumerate(plan(settings)):
+        if crop.person % shares != share:
+            continue
+        image = shoot(
+            settings.seed, settings.world, _who(settings, crowd, crop), crop.camera, crop.picture, bad_box=crop.bad_box
+        )
+        jpeg = to_jpeg(image, place_camera(settings.seed, settings.world, crop.camera))
+        (root / crop.folder / crop.name).write_bytes(jpeg)
+        yield number, hashlib.sha256(image.tobytes()).digest()
+
+
+def _who(settings: Settings, crowd: list[Person], crop: Crop) -> Person:
+    if crop.person >= 0:
+        return crowd[crop.person]
+    number = -1 - crop.person
+    return draw_person(f"stranger/{settings.seed}/{number}", stream("stranger", settings.seed, number))
