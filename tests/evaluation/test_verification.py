@@ -61,16 +61,16 @@ def test_counts_and_thresholds_agree_with_the_oracle(case, protocol, fpr):
 
 
 def test_cosine_thresholds_are_borders_and_their_counts_exact():
-    query, gallery, labels = problem(**REFERENCE[1]["case"])
+    query, gallery, labels = problem(**REFERENCE[2]["case"])
     same, different = oracle.pairs(distances(query, gallery).tolist(), *plain(labels))
     found = verify_pairs(query, gallery, **labels)
     assert found.step == 2.0**-19
     assert ((found.thresholds * 2**19) % 1 == 0).all()
-    for i in range(0, len(found.thresholds), 997):
+    for i in range(0, len(found.thresholds), 37):
         limit = 1 - found.thresholds[i]
         assert found.true_accepts[i] == sum(distance <= limit for distance in same)
         assert found.false_accepts[i] == sum(distance <= limit for distance in different)
-    for fpr in (1e-4, 1e-3, 1e-2):
+    for fpr in (1e-3, 1e-2, 1e-1):
         point = found.at(fpr)
         stricter = found.thresholds >= point.threshold
         assert found.false_accepts[stricter][-1] == point.false_accepts <= fpr * len(different)

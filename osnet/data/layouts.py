@@ -1,0 +1,132 @@
+"""Data sets that are folders of images, in the layouts that torchreid and the model zoo use, as records.
+
+Facts of naming are those of torchreid/data/datasets/image: Market-1501 and DukeMTMC-reID write
+``<person>_c<camera>...`` in ``bounding_box_train``, ``query`` and ``bounding_box_test``; MSMT17 has lists.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from osnet.data.records import DISTRACTOR, IMAGE_SUFFIXES, DataSet, Record
+from osnet.data.splitting import Image, divide, numbered
+from osnet.errors import DataError
+
+MARKET_SPLITS = {"bounding_box_train": "train", "query": "query", "bounding_box_test": "gallery"}
+MARKET_DISTRACTORS = "images"
+MSMT17_LISTS = {"train": "train", "val": "train", "query": "test", "gallery": "test"}
+MSMT17_FOLDERS = {"train": ("train", "mask_train_v2"), "test": ("test", "mask_test_v2")}
+SPLIT_FOLDERS = {"train": "train", "val": "val", "query": "query", "gallery": "gallery"}
+
+_MARKET_NAME = re.compile(r"(-?\d+)_c(\d+)")
+_CAMERA_IN_NAME = re.compile(r"(?:^|[^a-z])c(?:am(?:era)?)?[_-]?(\d+)", re.IGNORECASE)
+
+
+def images_in(folder: Path) -> list[str]:
+    """Names of the image files directly in `folder`, sorted; hidden files are not looked at."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if is_image(entry.name))
+
+
+def is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")  # noqa: PTH122 - speed
+
+
+def read_market(root: Path, name: str, *, distractors: bool = False) -> DataSet:
+    """Market-1501 (person -1 is junk, 0 a distractor), DukeMTMC-reID, and whatever is laid out and named like them.
+
+    Splits that have no folder are empty. With `distractors`, the 500,000 of Market-1501 from the folder ``images``
+    are added to the gallery.
+    """
+    records: list[Record] = []
+    for folder, split in MARKET_SPLITS.items():
+        if (root / folder).is_dir():
+            records += _market_folder(root / folder, split)
+    if distractors:
+        if not (root / MARKET_DISTRACTORS).is_dir():
+            raise DataError(f"no distractors: expected the folder {str(root / MARKET_DISTRACTORS)!r}")
+        for record in _market_folder(root / MARKET_DISTRACTORS, "gallery"):
+            records.append(Record(record.path, min(record.person, DISTRACTOR), record.camera, "gallery"))
+    return DataSet(name, root, "market1501", tuple(records))
+
+
+def _market_folder(folder: Path, split: str) -> list[Record]:
+    records, strangers = [], []
+    for name in images_in(folder):
+        match = _MARKET_NAME.match(name)
+        if match:
+            records.append(Record(folder / name, int(match[1]), int(match[2]), split))
+        else:
+            strangers.append(name)
+    if strangers:
+        raise DataError(
+            f"{len(strangers)} of {len(records) + len(strangers)} images in {str(folder)!r} are not named "
+            f"<person>_c<camera>..., such as {strangers[0]!r}; rename or remove them, or describe the data in a csv"
+        )
+    return records
+
+
+def read_msmt17(root: Path) -> DataSet:
+    """MSMT17, both versions. Its lists number people of training (train, val) and of test (query, gallery) from 0
+    each; here training people are 1 to T and test people go on from T + 1, so that a number is one person."""
+    lists = {split: list(_msmt17_list(root, split)) for split in MSMT17_LISTS if _msmt17_file(root, split).is_file()}
+    if not {"query", "gallery"} <= lists.keys() and "train" not in lists:
+        raise DataError(f"{str(root)!r} has no list_train.txt and not both of list_query.txt and list_gallery.txt")
+    training = max((person for split in ("train", "val") for _, person in lists.get(split, [])), default=-1) + 1
+    records = []
+    for split, lines in lists.items():
+        folder = _msmt17_folder(root, MSMT17_LISTS[split])
+        offset = 1 if MSMT17_LISTS[split] == "train" else 1 + training
+        for name, person in lines:
+            camera = name.rpartition("/")[2].split("_")[2:3]
+            if not camera or not camera[0].isdecimal():
+                raise DataError(f"{_msmt17_file(root, split)}: expected <person>_<n>_<camera>_..., got {name!r}")
+            records.append(Record(folder / name, person + offset, int(camera[0]), split))
+    return DataSet("msmt17", root, "market1501", tuple(records))
+
+
+def _msmt17_file(root: Path, split: str) -> Path:
+    return root / f"list_{split}.txt"
+
+
+def _msmt17_folder(root: Path, part: str) -> Path:
+    for name in MSMT17_FOLDERS[part]:
+        if (root / name).is_dir():
+            return root / name
+    raise DataError(
+        f"{str(root)!r} has no image folder {' or '.join(MSMT17_FOLDERS[part])}; unpack it beside the lists"
+    )
+
+
+def _msmt17_list(root: Path, split: str) -> Iterator[tuple[str, int]]:
+    file = _msmt17_file(root, split)
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        name, _, person = line.strip().rpartition(" ")
+        if not line.strip():
+            continue
+        if not name or not person.isdecimal():
+            raise DataError(f"{str(file)!r}, line {number}: expected '<image> <person>', got {line[:80]!r}")
+        yield name, int(person)
+
+
+def read_folder(root: Path, *, seed: int = 0, split: str | None = None) -> DataSet:
+    """``<person>/<image>``, people numbered as their folders are, or by their order where folders have names.
+
+    The camera is read from the image's name (``c3``, ``cam3``, ``camera_3``) if it is there. Where the folders
+    ``query`` and ``gallery`` (and ``train``, ``val``) stand above the people, these are the splits; otherwise all
+    images go to `split`, or are divided between query and gallery by `seed`, see `osnet.data.splitting.divide`.
+    """
+    tops = [(root, split)]
+    if all((root / name).is_dir() for name in ("query", "gallery")):
+        tops = [(root / name, given) for name, given in SPLIT_FOLDERS.items() if (root / name).is_dir()]
+    images = []
+    for top, given in tops:
+        for person in sorted(entry.name for entry in os.scandir(top) if entry.is_dir() and entry.name[0] != "."):
+            for name in images_in(top / person):
+                match = _CAMERA_IN_NAME.search(name)
+                images.append(Image(top / person / name, person, int(match[1]) if match else None, given))
+    people, names = numbered([image.person for image in images])
+    return DataSet("folder", root, *divide(images, people, seed), person_names=names)

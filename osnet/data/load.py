@@ -1,0 +1,192 @@
+"""A folder or table becomes a data set: which layout it is is found by looking, and overruled by name."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from osnet.data.cuhk03 import KINDS, RELEASE, config_file, read_cuhk03
+from osnet.data.layouts import (
+    MARKET_SPLITS,
+    MSMT17_FOLDERS,
+    MSMT17_LISTS,
+    SPLIT_FOLDERS,
+    is_image,
+    read_folder,
+    read_market,
+    read_msmt17,
+)
+from osnet.data.records import SPLITS, DataSet
+from osnet.data.tables import read_table
+from osnet.errors import DataError, OptionError
+
+LAYOUTS = {
+    "market1501": "bounding_box_train, query, bounding_box_test with <person>_c<camera>... images",
+    "dukemtmcreid": "the same, as DukeMTMC-reID names its images",
+    "msmt17": "list_*.txt beside train and test (V1) or mask_train_v2 and mask_test_v2 (V2)",
+    "cuhk03": "cuhk03_new_protocol_config_detected.mat and images_detected",
+    "cuhk03-labeled": "cuhk03_new_protocol_config_labeled.mat and images_labeled",
+    "folder": "<person>/<image>",
+    "csv": "a table with the columns path, person, camera, split, tracklet",
+    "parquet": "the same as parquet",
+}
+"""Known layouts: what each looks like."""
+
+INNER_FOLDERS = {
+    "market1501": ("Market-1501-v15.09.15",),
+    "dukemtmc-reid": ("DukeMTMC-reID",),
+    "msmt17": ("MSMT17_V1", "MSMT17_V2"),
+}
+"""Folders that torchreid and the model zoo put around a data set, and the data set inside."""
+
+_RESERVED = frozenset({*MARKET_SPLITS, *SPLIT_FOLDERS, *(name for names in MSMT17_FOLDERS.values() for name in names)})
+_DUKE_NAME = re.compile(r"-?\d+_c\d+_f\d+")
+_LOOKED_AT = 200  # entries of a folder that are looked at for a hint
+
+
+def load_records(
+    data: str | os.PathLike[str],
+    dataset: str = "auto",
+    *,
+    seed: int = 0,
+    split: str | None = None,
+    distractors: bool = False,
+) -> DataSet:
+    """The data set in the folder or table `data`, as records; no image is opened.
+
+    Args:
+        data: the folder that holds the splits (or torchreid's folder around it, by its own name), or a table.
+        dataset: one of `LAYOUTS`, or ``auto`` to look.
+        seed: of the division into query and gallery, for layouts that have none.
+        split: for those layouts, put all images there instead.
+        distractors: add Market-1501's 500,000 distractors from its folder ``images`` to the gallery.
+
+    Raises:
+        OptionError: unknown layout or split.
+        DataError: no such data set there; where it is one folder up or down, the message names the folder. Files that
+            are not named as the layout says. No images at all.
+    """
+    if dataset != "auto" and dataset not in LAYOUTS:
+        raise OptionError(f"unknown data set layout {dataset!r}. Known: auto, {', '.join(LAYOUTS)}.")
+    if split is not None and split not in SPLITS:
+        raise OptionError(f"unknown split {split!r}. Known: {', '.join(SPLITS)}.")
+    path = Path(data).expanduser()
+    if not path.exists():
+        raise DataError(f"no data set at {str(path)!r}: there is no such file or folder")
+    layout, root = _place(path, dataset)
+    if distractors and layout != "market1501":
+        raise OptionError(f"distractors are part of market1501; {str(root)!r} is {layout}")
+    try:
+        found = _read(layout, root, seed, split, distractors)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot list {str(root)!r}: {error}") from error
+    if not found.records:
+        raise DataError(f"{str(root)!r} ({layout}) holds no images; expected {LAYOUTS[layout]}")
+    return found
+
+
+def _read(layout: str, root: Path, seed: int, split: str | None, distractors: bool) -> DataSet:
+    if layout in ("market1501", "dukemtmcreid"):
+        return read_market(root, layout, distractors=distractors)
+    if layout == "msmt17":
+        return read_msmt17(root)
+    if layout in ("cuhk03", "cuhk03-labeled"):
+        return read_cuhk03(root, "detected" if layout == "cuhk03" else "labeled")
+    if layout == "folder":
+        return read_folder(root, seed=seed, split=split)
+    return read_table(root, seed=seed, split=split)
+
+
+def _place(path: Path, dataset: str) -> tuple[str, Path]:
+    """Layout and folder of the data set at `path`; an error that names the right folder where it is near."""
+    if path.is_file():
+        kind = path.suffix.lower().lstrip(".")
+        if dataset in ("csv", "parquet"):
+            return dataset, path
+        if dataset == "auto" and kind in ("csv", "parquet"):
+            return kind, path
+        raise DataError(f"{str(path)!r} is a file; expected a folder with a data set, or a .csv or .parquet table")
+    if dataset in ("csv", "parquet"):
+        raise DataError(f"{str(path)!r} is a folder; expected a .{dataset} table")
+    above = path.resolve().parent
+    if path.name in _RESERVED and dataset != "folder" and look(above, dataset):
+        raise DataError(f"{str(path)!r} is one folder too low: it is a part of the data set {str(above)!r}; give that")
+    inside = [path / name for name in INNER_FOLDERS.get(path.name.lower(), ()) if look(path / name, dataset)]
+    if len(inside) > 1:
+        raise DataError(f"{str(path)!r} holds several versions; give one: {' or '.join(map(str, inside))}")
+    for folder in (path, *inside):
+        layout = look(folder, dataset)
+        if layout:
+            return layout, folder
+    raise DataError(_hint(path, dataset))
+
+
+def look(folder: Path, dataset: str = "auto") -> str | None:
+    """The layout that `folder` itself has, of all or of the one called `dataset`; None if it has none."""
+    if not folder.is_dir():
+        return None
+    if (folder / "bounding_box_test").is_dir() or (folder / "bounding_box_train").is_dir():
+        found = {"market1501", "dukemtmcreid"}
+        guess = _market_or_duke(folder) if dataset == "auto" else dataset
+    elif any((folder / f"list_{split}.txt").is_file() for split in MSMT17_LISTS):
+        found, guess = {"msmt17"}, "msmt17"
+    elif (folder / RELEASE).is_file() or any(config_file(folder, kind).is_file() for kind in KINDS):
+        found = {"cuhk03", "cuhk03-labeled"}
+        guess = "cuhk03" if config_file(folder, "detected").is_file() else "cuhk03-labeled"
+    else:
+        found, guess = {"folder"}, "folder"
+    if dataset == "folder":
+        return "folder" if _holds_people(folder, reserved=frozenset()) else None
+    if guess == "folder" and not _holds_people(folder, reserved=_RESERVED):
+        return None
+    if dataset == "auto":
+        return guess
+    return dataset if dataset in found else None
+
+
+def _market_or_duke(folder: Path) -> str:
+    """By the first image's name: DukeMTMC-reID writes a frame after the camera, ``0005_c2_f0046985.jpg``."""
+    for part in MARKET_SPLITS:
+        if (folder / part).is_dir():
+            for entry in os.scandir(folder / part):
+                if is_image(entry.name):
+                    return "dukemtmcreid" if _DUKE_NAME.match(entry.name) else "market1501"
+    return "market1501"
+
+
+def _holds_people(folder: Path, reserved: frozenset[str]) -> bool:
+    """Whether folders of images stand in `folder`, or in folders ``query`` and ``gallery`` there."""
+    if all((folder / name).is_dir() for name in ("query", "gallery")):
+        return any(_has_images(below) for name in ("query", "gallery") for below in _folders(folder / name))
+    return any(below.name not in reserved and _has_images(below) for below in _folders(folder))
+
+
+def _has_images(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return any(is_image(entry.name) for entry in entries)
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_dir() and entry.name[0] != ".")
+    yield from (folder / name for name in names[:_LOOKED_AT])
+
+
+def _hint(path: Path, dataset: str) -> str:
+    """Why there is no data set at `path`, and where there may be one: up to three folders below."""
+    expected = LAYOUTS[dataset] if dataset != "auto" else f"one of {', '.join(LAYOUTS)}"
+    level = [path]
+    for _ in range(3):
+        level = [below for folder in level for below in _folders(folder)][:_LOOKED_AT]
+        found = [below for below in level if look(below, dataset)]
+        if found:
+            others = f" (or {len(found) - 1} others beside it)" if len(found) > 1 else ""
+            return f"{str(path)!r} is too high: the data set is in {str(found[0])!r}{others}; give that folder"
+    if _has_images(path):
+        return (
+            f"{str(path)!r} holds images directly; expected {expected}; give the folder above if these are one person"
+        )
+    other = look(path) if dataset != "auto" else None
+    return f"no data set in {str(path)!r}: expected {expected}" + (f"; this looks like {other}" if other else "")

@@ -1,0 +1,89 @@
+"""Data sets as a csv or parquet table with the columns ``path``, ``person``, ``camera``, ``split``, ``tracklet``."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from osnet.data.records import SPLITS, DataSet
+from osnet.data.splitting import Image, divide, numbered
+from osnet.errors import DataError
+
+COLUMNS = ("path", "person", "camera", "split", "tracklet")
+REQUIRED = ("path", "person")
+
+
+def read_table(file: Path, *, seed: int = 0, split: str | None = None) -> DataSet:
+    """One image a row. Paths are relative to the table's folder; only ``path`` and ``person`` must be there.
+
+    People and cameras may be numbers or names. Without a ``split`` column all images go to `split`, or are divided
+    between query and gallery by `seed`.
+
+    Raises:
+        DataError: not a table, a column missing or unknown, a cell that is empty or not understood.
+    """
+    name = "parquet" if file.suffix.lower() == ".parquet" else "csv"
+    rows, columns = (_parquet if name == "parquet" else _csv)(file)
+    missing = [column for column in REQUIRED if column not in columns]
+    unknown = [column for column in columns if column not in COLUMNS]
+    if missing or unknown or len(set(columns)) != len(columns):
+        problem = f"lacks {', '.join(missing)}" if missing else f"has unknown or double columns: {', '.join(unknown)}"
+        raise DataError(
+            f"table {str(file)!r} {problem}. Known: {', '.join(COLUMNS)}; {', '.join(REQUIRED)} are needed."
+        )
+    images, seen_by = [], []
+    for number, row in enumerate(rows, 2):
+        cells = {column: _text(row.get(column)) for column in COLUMNS}
+        for column in (*REQUIRED, *(("split",) if "split" in columns else ())):
+            if not cells[column]:
+                raise DataError(f"table {str(file)!r}, row {number}: {column} is empty")
+        if "split" in columns and cells["split"] not in SPLITS:
+            raise DataError(
+                f"table {str(file)!r}, row {number}: unknown split {cells['split']!r}. Known: {', '.join(SPLITS)}."
+            )
+        seen_by.append(cells["camera"])
+        images.append(
+            Image(
+                file.parent / cells["path"], cells["person"], None, cells["split"] or split, cells["tracklet"] or None
+            )
+        )
+    cameras = iter(numbered([camera for camera in seen_by if camera])[0])
+    images = [image._replace(camera=next(cameras) if camera else None) for image, camera in zip(images, seen_by)]
+    people, names = numbered([image.person for image in images])
+    return DataSet(name, file, *divide(images, people, seed), person_names=names)
+
+
+def _text(cell: Any) -> str:
+    """A cell as text; whole numbers that a table holds as floats (a column with gaps) lose their point."""
+    if cell is None or cell != cell:
+        return ""
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)
+    return str(cell).strip()
+
+
+def _csv(file: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines, strict=True)
+            rows = list(reader)
+            columns = [column.strip() for column in reader.fieldnames or []]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"cannot read table {str(file)!r}: {error}") from error
+    for number, row in enumerate(rows, 2):
+        if None in row or None in row.values():
+            raise DataError(f"table {str(file)!r}, row {number}: expected {len(columns)} cells")
+    return [dict(zip(columns, row.values())) for row in rows], columns
+
+
+def _parquet(file: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        read: Any = pyarrow.parquet.read_table
+        table = read(file)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"cannot read table {str(file)!r}: {' '.join(str(error).split())}") from error
+    return table.to_pylist(), table.column_names
