@@ -1,1 +1,66 @@
-"""OSNet person re-identification."""
+"""OSNet person re-identification: card → verified file → weights → network or graph → features → ranks.
+
+Importing this costs a few milliseconds and loads no framework: each public name is looked up when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from osnet._version import __version__
+from osnet.import_order import guard_protobuf
+
+if TYPE_CHECKING:
+    from osnet.checkpoint.convert import convert
+    from osnet.checkpoint.weights import Weights
+    from osnet.hub.card import Card
+    from osnet.hub.catalog import get_card, list_cards
+    from osnet.hub.fetch import fetch
+    from osnet.inference.embedder import Embedder
+    from osnet.models.load import create_model, load
+    from osnet.models.reference import read_weights
+    from osnet.variants import list_models
+
+_HOMES = {
+    "Card": "osnet.hub.card",
+    "Embedder": "osnet.inference.embedder",
+    "Weights": "osnet.checkpoint.weights",
+    "convert": "osnet.checkpoint.convert",
+    "create_model": "osnet.models.load",
+    "fetch": "osnet.hub.fetch",
+    "get_card": "osnet.hub.catalog",
+    "list_cards": "osnet.hub.catalog",
+    "list_models": "osnet.variants",
+    "load": "osnet.models.load",
+    "read_weights": "osnet.models.reference",
+}
+
+__all__ = [
+    "Card",
+    "Embedder",
+    "Weights",
+    "__version__",
+    "convert",
+    "create_model",
+    "fetch",
+    "get_card",
+    "list_cards",
+    "list_models",
+    "load",
+    "read_weights",
+]
+
+guard_protobuf()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'osnet' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

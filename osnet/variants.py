@@ -118,6 +118,11 @@ VARIANTS: dict[str, Variant] = {
 """All nine, by name."""
 
 
+def list_models() -> list[str]:
+    """Names of the nine networks, for `osnet.create_model`."""
+    return list(VARIANTS)
+
+
 def get_variant(name: str) -> Variant:
     """The variant called `name`.
 

@@ -1,0 +1,175 @@
+"""``osnet fetch``, ``osnet verify``, ``osnet cache``, ``osnet convert``: files of weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from osnet.cli.options import (
+    AllowHost,
+    AllowHttp,
+    AsJson,
+    CacheDir,
+    Mirror,
+    ModelArgument,
+    Offline,
+    Timeout,
+    fetch_keywords,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from osnet.hub.inventory import CachedFile
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command("fetch")(fetch)
+    app.command("verify")(verify)
+    app.command("convert")(convert)
+    cache = typer.Typer(help="What the cache holds; `osnet cache remove NAME` removes it.", invoke_without_command=True)
+    cache.callback()(cache_list)
+    cache.command("remove")(cache_remove)
+    app.add_typer(cache, name="cache")
+
+
+def fetch(
+    model: ModelArgument = "osnet",
+    force: Annotated[bool, typer.Option("--force", help="Download again.")] = False,
+    cache_dir: CacheDir = None,
+    offline: Offline = None,
+    mirror: Mirror = None,
+    allow_host: AllowHost = None,
+    allow_http: AllowHttp = None,
+    timeout: Timeout = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch a published checkpoint, verify its SHA-256, and print its path."""
+    from osnet.errors import OptionError
+    from osnet.hub import fetch as hub
+    from osnet.models.reference import names_weights_file
+
+    if names_weights_file(model):
+        raise OptionError(
+            f"{model} is a file already; expected a card or its name (osnet verify {model} checks a file)"
+        )
+    card = hub.resolve(model)
+    path = hub.fetch(card, force=force, **fetch_keywords(cache_dir, offline, mirror, allow_host, allow_http, timeout))
+    if as_json:
+        print_json({"path": str(path), "uid": card.uid, "sha256": card.checkpoint.sha256})
+    else:
+        typer.echo(path)
+
+
+def verify(
+    target: Annotated[
+        Optional[str], typer.Argument(metavar="[MODEL|PATH]", help="A model or a file; without one, the whole cache.")
+    ] = None,
+    cache_dir: CacheDir = None,
+    as_json: AsJson = False,
+) -> int:
+    """Hash cached files, or read a file of weights whole. Exit code 1 when one is wrong. Nothing is fetched."""
+    from osnet.hub.inventory import verify_cache
+
+    if target is None:
+        rows = [_cached_row(file) for file in verify_cache(cache_dir)]
+    else:
+        rows = [_target_row(target, cache_dir)]
+    if as_json:
+        print_json(rows)
+    elif not rows:
+        typer.echo("the cache is empty", err=True)
+    else:
+        for row in rows:
+            typer.echo(f"{row['state']:<9} {row['path']}  {row['problem'] or ', '.join(row['cards'])}".rstrip())
+    return 1 if any(row["state"] == "damaged" for row in rows) else 0
+
+
+def _cached_row(file: CachedFile) -> dict[str, Any]:
+    return {
+        "path": str(file.path),
+        "state": file.state.value,
+        "size": file.size,
+        "sha256": file.sha256,
+        "cards": list(file.cards),
+        "problem": file.problem,
+    }
+
+
+def _target_row(target: str, cache_dir: Optional[Path]) -> dict[str, Any]:
+    """One model or file: hashed, and read as weights."""
+    from osnet.checkpoint.weights import read_weights_file
+    from osnet.errors import CheckpointError, HashError
+    from osnet.hub.catalog import list_cards
+    from osnet.hub.fetch import fetch as fetch_file
+    from osnet.models.reference import names_weights_file
+
+    row: dict[str, Any] = {"path": target, "state": "valid", "size": 0, "sha256": "", "cards": [], "problem": ""}
+    try:
+        path = Path(target) if names_weights_file(target) else fetch_file(target, cache_dir=cache_dir, offline=True)
+        weights = read_weights_file(path)
+    except (CheckpointError, HashError) as error:
+        return {**row, "state": "damaged", "problem": str(error)}
+    cards = [card.uid for card in list_cards() if card.checkpoint.sha256 == weights.sha256]
+    problem = "" if cards else f"{weights.variant.name}, whole, SHA-256 {weights.sha256}; published by no card here"
+    row.update(path=str(path), size=path.stat().st_size, sha256=weights.sha256, cards=cards, problem=problem)
+    return row
+
+
+def cache_list(context: typer.Context, cache_dir: CacheDir = None, as_json: AsJson = False) -> None:
+    """What the cache holds, with sizes and cards, unread."""
+    if context.invoked_subcommand:
+        return
+    from osnet.hub.inventory import list_cache
+
+    rows = [_cached_row(file) for file in list_cache(cache_dir)]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        typer.echo(f"{row['size']:>12,}  {row['path']}  {row['problem'] or ', '.join(row['cards'])}".rstrip())
+    if not rows:
+        typer.echo("the cache is empty", err=True)
+
+
+def cache_remove(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="A model, or a file as `osnet cache` lists it.")
+    ],
+    cache_dir: CacheDir = None,
+) -> None:
+    """Remove files from the cache."""
+    from osnet.hub.inventory import remove_cached
+
+    for name in names:
+        for path in remove_cached(name, cache_dir):
+            typer.echo(f"removed {path}")
+
+
+def convert(
+    src: Annotated[Path, typer.Argument(help="Weights: .ckpt .pth .pth.tar .pt .safetensors")],
+    dst: Annotated[Path, typer.Argument(help="File to write; its ending says the format.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DST if it is there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Convert weights between formats, bit for bit."""
+    from osnet.checkpoint.convert import convert as convert_file
+
+    weights = convert_file(src, dst, overwrite=overwrite)
+    if as_json:
+        print_json(
+            {
+                "src": str(src),
+                "dst": str(dst),
+                "network": weights.variant.name,
+                "classifier": weights.num_classes,
+                "set_aside": len(weights.extras),
+                "notes": list(weights.notes),
+            }
+        )
+        return
+    typer.echo(f"{dst}: {weights.variant.name}, {len(weights.arrays)} parameters, classifier {weights.num_classes}")
+    for note in weights.notes:
+        typer.echo(f"osnet: note: {note}", err=True)

@@ -1,0 +1,118 @@
+"""``osnet list``, ``osnet info``: what there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from osnet.cli.options import AsJson, ModelArgument, print_json
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command("list")(list_all)
+    app.command("info")(info)
+
+
+def list_all(as_json: AsJson = False) -> None:
+    """The nine networks and the published cards."""
+    from osnet.hub.catalog import aliases, list_cards
+    from osnet.variants import VARIANTS
+
+    names: dict[str, list[str]] = {}
+    for alias, uid in aliases().items():
+        names.setdefault(uid, []).append(alias)
+    cards = list_cards()
+    if as_json:
+        print_json(
+            {
+                "networks": [{"name": v.name, "parameters": _size(v.name)} for v in VARIANTS.values()],
+                "cards": [{**_card(card), "aliases": names.get(card.uid, [])} for card in cards],
+            }
+        )
+        return
+    typer.echo("Networks (parameters without the classifier):")
+    for variant in VARIANTS.values():
+        typer.echo(f"  {variant.name:<16} {_size(variant.name):>9,}")
+    typer.echo("\nPublished checkpoints (evaluation as the card claims; equal SHA-256, equal file):")
+    for card in cards:
+        alias = ", ".join(names.get(card.uid, []))
+        typer.echo(
+            f"  {card.uid:<36} {card.dataset:<13} {card.evaluation:<8} {card.checkpoint.sha256[:12]}  {alias}".rstrip()
+        )
+
+
+def info(model: ModelArgument = "osnet", as_json: AsJson = False) -> None:
+    """What a network, card or weights file is. Nothing is fetched."""
+    found = _describe(model)
+    if as_json:
+        print_json(found)
+        return
+    width = max(len(key) for key in found)
+    for key, value in found.items():
+        typer.echo(f"{key:<{width}}  {', '.join(map(str, value)) if isinstance(value, list) else value}")
+
+
+def _describe(model: str) -> dict[str, Any]:
+    from osnet.models.reference import names_weights_file
+    from osnet.variants import FEATURE_DIM, INPUT_HEIGHT, INPUT_WIDTH, VARIANTS
+
+    sizes = {"input": f"{INPUT_HEIGHT}x{INPUT_WIDTH} RGB", "feature": FEATURE_DIM}
+    if model in VARIANTS:
+        return {"network": model, "parameters": _size(model), **sizes, "weights": "none published for this name alone"}
+    if names_weights_file(model):
+        return {**_file(model), **sizes}
+    from osnet.hub.cache import place
+    from osnet.hub.catalog import addresses, get_card
+    from osnet.hub.settings import read_settings
+
+    card = get_card(model)
+    path = place(read_settings().cache, card)
+    return {
+        **_card(card),
+        "addresses": list(dict.fromkeys((card.checkpoint.link, *addresses(card.checkpoint.sha256)))),
+        "file": str(path),
+        "cached": path.exists(),
+        **sizes,
+    }
+
+
+def _file(model: str) -> dict[str, Any]:
+    from osnet.checkpoint.weights import read_weights_file
+    from osnet.hub.catalog import list_cards
+
+    weights = read_weights_file(model)
+    return {
+        "file": str(Path(model)),
+        "network": weights.variant.name,
+        "parameters": _size(weights.variant.name),
+        "classifier": weights.num_classes,
+        "set_aside": len(weights.extras),
+        "sha256": weights.sha256,
+        "published_as": [card.uid for card in list_cards() if card.checkpoint.sha256 == weights.sha256],
+        "notes": list(weights.notes),
+    }
+
+
+def _card(card: Any) -> dict[str, Any]:
+    return {
+        "uid": card.uid,
+        "name": card.name,
+        "dataset": card.dataset,
+        "claimed_evaluation": card.evaluation,
+        "license": card.license,
+        "updated": card.update_time,
+        "repository": card.repository,
+        "link": card.checkpoint.link,
+        "sha256": card.checkpoint.sha256,
+    }
+
+
+def _size(name: str) -> int:
+    from math import prod
+
+    from osnet.variants import VARIANTS, parameters
+
+    return sum(prod(parameter.shape) for parameter in parameters(VARIANTS[name]) if parameter.trainable)

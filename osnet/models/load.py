@@ -1,0 +1,178 @@
+"""A model reference → a MindSpore network with those weights, and a report of what was and was not used."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from osnet.checkpoint.weights import Weights
+from osnet.errors import DependencyError, OptionError, WeightsError
+from osnet.models.reference import ModelLike, read_weights, variant_of
+from osnet.variants import Variant, get_variant
+
+if TYPE_CHECKING:
+    from osnet.models.network import OSNet
+
+logger = logging.getLogger("osnet")
+
+_SLOW_SINCE = (2, 9)
+
+
+class NewClassifierWarning(UserWarning):
+    """The classifier of a network is freshly initialised, not from the checkpoint."""
+
+
+class SlowMindSporeWarning(UserWarning):
+    """This MindSpore's CPU convolutions are many times slower than those of 2.8."""
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of a checkpoint. The network carries it as ``network.load_report``.
+
+    Attributes:
+        source: file or description of the weights.
+        sha256: of the file, or None.
+        used: parameters of the network set from the checkpoint.
+        new: parameters of the network that are freshly initialised.
+        unused: parameters of the checkpoint's network that have no place in this one.
+        set_aside: entries of the file that are not of the network: optimizer state, counters, learning rates.
+    """
+
+    source: str
+    sha256: str | None
+    used: int
+    new: tuple[str, ...]
+    unused: tuple[str, ...]
+    set_aside: tuple[str, ...]
+
+    def __str__(self) -> str:
+        text = f"{self.source}: {self.used} parameters used"
+        if self.unused:
+            text += f", not used: {', '.join(self.unused)}"
+        if self.new:
+            text += f", freshly initialised: {', '.join(self.new)}"
+        if self.set_aside:
+            text += f", {len(self.set_aside)} entries set aside (optimizer state, counters)"
+        return text
+
+
+def load(model: ModelLike = "osnet", *, num_classes: int = 0, pretrained: bool = True, **fetch: Any) -> OSNet:
+    """A MindSpore network with published or own weights, in inference mode.
+
+    Args:
+        model: any model reference (see `osnet.read_weights`); with ``pretrained=False`` also a network's name.
+        num_classes: 0 for a feature extractor; otherwise outputs of the classifier, which comes from the checkpoint
+            if that has as many, and is new (with a `NewClassifierWarning`) if not.
+        pretrained: False for a freshly initialised network. Nothing else ever leaves weights random.
+        **fetch: keywords of `osnet.fetch`.
+
+    Returns:
+        A `mindspore.nn.Cell`; its ``load_report`` says what was used, new, and left over (None without weights).
+
+    Raises:
+        OptionError, DependencyError, and the errors of `osnet.read_weights`. All is checked before anything is set.
+    """
+    check_num_classes(num_classes)
+    if not isinstance(pretrained, bool):
+        raise OptionError(f"pretrained: expected True or False, got {pretrained!r}")
+    require_mindspore()
+    if not pretrained:
+        return create_model(variant_of(model), num_classes)
+    return network_from_weights(read_weights(model, **fetch), num_classes)
+
+
+def create_model(name: str, num_classes: int = 0) -> OSNet:
+    """A network without weights (freshly initialised), in inference mode.
+
+    Args:
+        name: one of `osnet.list_models()`.
+        num_classes: outputs of the classifier, 0 for none.
+
+    Raises:
+        UnknownModelError: no network of that name.
+        OptionError: `num_classes` is not a whole number from 0 up.
+        DependencyError: MindSpore is missing.
+    """
+    return _inference_network(get_variant(name), check_num_classes(num_classes))
+
+
+def network_from_weights(weights: Weights, num_classes: int = 0) -> OSNet:
+    """A network with `weights`; arguments and report as for `load`."""
+    import numpy as np
+
+    network = _inference_network(weights.variant, check_num_classes(num_classes))
+    from mindspore import Tensor
+
+    arrays = weights.arrays if num_classes == weights.num_classes else weights.without_classifier().arrays
+    slots = network.parameters_dict()
+    new = tuple(name for name in slots if name not in arrays)
+    wrong = [name for name, a in arrays.items() if name not in slots or tuple(slots[name].shape) != a.shape]
+    if wrong or any(not name.startswith("classifier.") for name in new):
+        raise WeightsError(f"{weights.source}: the network has no place for {wrong[:5]} and lacks {new[:5]}")
+    for name, array in arrays.items():
+        slots[name].set_data(Tensor(np.array(array)))  # a copy: MindSpore may write where it reads
+    network.load_report = LoadReport(
+        source=weights.source,
+        sha256=weights.sha256,
+        used=len(arrays),
+        new=new,
+        unused=tuple(name for name in weights.arrays if name not in arrays),
+        set_aside=tuple(weights.extras),
+    )
+    logger.info("%s", network.load_report)
+    if new:
+        warnings.warn(
+            f"the classifier for {num_classes} identities is new and random: the checkpoint's has "
+            f"{weights.num_classes or 'none'}; train it before its logits mean anything",
+            NewClassifierWarning,
+            stacklevel=3,
+        )
+    return network
+
+
+def _inference_network(variant: Variant, num_classes: int) -> OSNet:
+    require_mindspore()
+    from osnet.models.network import OSNet
+
+    network = OSNet(variant, num_classes)
+    network.set_train(False)
+    return network
+
+
+def check_num_classes(num_classes: Any) -> int:
+    """`num_classes` as an int from 0 up.
+
+    Raises:
+        OptionError: it is anything else.
+    """
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 0:
+        raise OptionError(f"num_classes: expected a whole number, 0 (no classifier) or more, got {num_classes!r}")
+    return num_classes
+
+
+def require_mindspore() -> None:
+    """Import MindSpore, or say what to do.
+
+    Raises:
+        DependencyError: it is missing, broken, or clashes with what is imported already.
+    """
+    try:
+        import mindspore
+    except DependencyError:
+        raise
+    except ImportError as error:
+        raise DependencyError(
+            f'MindSpore cannot be imported ({error}); install it: pip install "osnet[mindspore]". '
+            "Embedding on CPU needs none: osnet.Embedder()"
+        ) from error
+    version = tuple(int(part) for part in mindspore.__version__.split(".")[:2] if part.isdigit())
+    if version >= _SLOW_SINCE and mindspore.get_context("device_target") == "CPU":
+        warnings.warn(
+            f"MindSpore {mindspore.__version__} runs OSNet's convolutions on CPU many times slower than 2.8 "
+            "(1.3 against 12 images/s on 2 cores); prefer mindspore==2.8.0, or osnet.Embedder()",
+            SlowMindSporeWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from osnet.checkpoint.mindspore import write_ckpt
+from osnet.errors import OptionError, UnknownModelError, WeightsError
+from osnet.models.reference import read_weights, variant_of
+from tests.recipe import recipe_arrays, recipe_weights
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """x0.25 with 10 classes and some optimizer state, as MindSpore writes it."""
+    from osnet.variants import VARIANTS
+
+    arrays = recipe_arrays(VARIANTS["osnet_x0_25"])
+    path = tmp_path / "run.ckpt"
+    moments = {f"moment1.{name}": np.zeros_like(array) for name, array in list(arrays.items())[:3]}
+    path.write_bytes(write_ckpt({**arrays, **moments, "global_step": np.array([7], np.int32)}))
+    return path
+
+
+def test_read_weights_takes_files_and_weights(checkpoint: Path) -> None:
+    weights = read_weights(checkpoint)
+    assert (weights.variant.name, weights.num_classes) == ("osnet_x0_25", 10)
+    assert weights.sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert read_weights(weights) is weights
+
+
+@pytest.mark.parametrize("name", ["osnet_x1_0", "osnet_market", "mindspore/9.9/osnet_dukemtmc", "gone.md"])
+def test_names_without_weights_are_errors(name: str) -> None:
+    with pytest.raises(UnknownModelError):
+        read_weights(name, offline=True)
+
+
+def test_variant_of_names_and_cards() -> None:
+    assert variant_of("osnet") == variant_of("mindspore/1.10/osnet_msmt17") == "osnet_x1_0"
+    assert variant_of("osnet_ain_x0_5") == "osnet_ain_x0_5"
+    with pytest.raises(OptionError, match=r"run\.ckpt"):
+        variant_of("run.ckpt")
+    with pytest.raises(UnknownModelError):
+        variant_of("osnet_x9")
+
+
+@pytest.mark.slow
+class TestMindSpore:
+    @pytest.fixture(autouse=True)
+    def _needs_mindspore(self) -> None:
+        pytest.importorskip("mindspore")
+
+    def test_a_feature_extractor_and_a_report(self, checkpoint: Path) -> None:
+        import osnet
+
+        network = osnet.load(checkpoint)
+        report = network.load_report
+        assert report.used == 485
+        assert report.unused == ("classifier.weight", "classifier.bias")
+        assert report.new == ()
+        assert len(report.set_aside) == 4
+        assert "not used: classifier.weight, classifier.bias" in str(report)
+        expected = recipe_weights("osnet_x0_25").arrays
+        for name, parameter in network.parameters_dict().items():
+            np.testing.assert_array_equal(parameter.asnumpy(), expected[name])
+
+    def test_as_many_classes_keep_the_classifier(self, checkpoint: Path, recwarn: pytest.WarningsRecorder) -> None:
+        import osnet
+
+        network = osnet.load(checkpoint, num_classes=10)
+        expected = recipe_weights("osnet_x0_25").arrays["classifier.weight"]
+        np.testing.assert_array_equal(network.classifier.weight.asnumpy(), expected)
+        assert network.load_report.unused == network.load_report.new == ()
+        assert not [w for w in recwarn if "classifier" in str(w.message)]
+
+    def test_other_classes_are_new_and_said_so(self, checkpoint: Path) -> None:
+        import osnet
+        from osnet.models.load import NewClassifierWarning
+
+        with pytest.warns(NewClassifierWarning, match="for 3 identities is new and random.*has 10"):
+            network = osnet.load(checkpoint, num_classes=3)
+        assert network.load_report.new == ("classifier.weight", "classifier.bias")
+        assert network.classifier.weight.shape == (3, 512)
+
+    def test_without_pretrained_nothing_is_fetched(self) -> None:
+        import osnet
+
+        network = osnet.load("osnet_ain_x0_25", pretrained=False, num_classes=4)
+        assert (network.variant_name, network.num_classes) == ("osnet_ain_x0_25", 4)
+        assert osnet.load("osnet", pretrained=False).variant_name == "osnet_x1_0"
+        with pytest.raises(OptionError, match="pretrained"):
+            osnet.load("osnet", pretrained="yes")
+
+    def test_the_network_does_not_share_memory_with_the_weights(self) -> None:
+        from osnet.models.load import network_from_weights
+
+        weights = recipe_weights("osnet_x0_25")
+        network = network_from_weights(weights)
+        before = weights.arrays["fc.0.bias"].copy()
+        network.fc[0].bias.set_data(network.fc[0].bias * 0)
+        np.testing.assert_array_equal(weights.arrays["fc.0.bias"], before)
+
+    @pytest.mark.parametrize("place", ["osnet", "elsewhere"])
+    def test_a_hub_builds_it_from_a_plain_checkout(self, place: str, tmp_path: Path) -> None:
+        folder = tmp_path / place
+        folder.mkdir()
+        for name in ("osnet", "hub_conf.py", "mindspore_hub_conf.py"):
+            (folder / name).symlink_to(ROOT / name)
+        code = f"""
+import importlib.util, sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in ('yaml', 'requests', 'openvino', 'typer', 'tqdm', 'PIL', 'filelock', 'pyarrow'):
+            raise ImportError(name + ' is not installed here')
+import mindspore
+sys.meta_path.insert(0, Refuse())
+sys.path = [p for p in sys.path if p not in ('', {str(ROOT)!r})]
+spec = importlib.util.spec_from_file_location('mindspore_hub_conf.py', {str(folder / "mindspore_hub_conf.py")!r})
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+assert module.create_network('osnet').variant_name == 'osnet_x1_0'
+assert module.create_network('osnet_ain_x0_25', 5).num_classes == 5
+assert module.create_network('osnet_x0_25', num_classes=7, pretrained=False).num_classes == 7
+for call, expected in (
+    (lambda: module.create_network('resnet50'), NotImplementedError),
+    (lambda: module.create_network('osnet', classes=5), TypeError),
+    (lambda: module.create_network('osnet', 5, num_classes=5), TypeError),
+    (lambda: module.create_network('osnet', 5, False, 3), TypeError),
+    (lambda: module.create_network('osnet', num_classes=-1), ValueError),
+    (lambda: module.create_network('osnet', pretrained='yes'), ValueError),
+    (lambda: module.create_network('osnet_x0_25', pretrained=True), ValueError),
+):
+    try:
+        call()
+    except expected as error:
+        print(error)
+    else:
+        raise SystemExit('no error')
+"""
+        run = subprocess.run(
+            [sys.executable, "-S", "-c", _site_without_editable() + code], capture_output=True, text=True
+        )
+        assert run.returncode == 0, run.stderr
+        assert "known: osnet, osnet_x1_0, osnet_x0_75" in run.stdout
+        assert "unknown keyword classes; known: num_classes, pretrained" in run.stdout
+
+    def test_a_network_of_another_shape_is_refused_and_unchanged(self) -> None:
+        from dataclasses import replace
+        from types import MappingProxyType
+
+        from osnet.models.load import network_from_weights
+
+        weights = recipe_weights("osnet_x0_25")
+        wrong = {**weights.arrays, "fc.0.bias": np.zeros(3, np.float32)}
+        with pytest.raises(WeightsError, match=r"fc\.0\.bias"):
+            network_from_weights(replace(weights, arrays=MappingProxyType(wrong)))
+
+
+def _site_without_editable() -> str:
+    """Python lines that add the installed packages, but not this package's own editable install."""
+    return f"import sys\nsys.path.extend({[p for p in sys.path if 'site-packages' in p]!r})\n"
