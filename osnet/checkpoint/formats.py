@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePath
 
 from osnet.errors import WeightsError
@@ -65,6 +66,8 @@ def _looks_like(data: bytes) -> str | None:
         return "a model card or another text (fetch the card's checkpoint with `osnet fetch`)"
     if head.startswith((b"PK\x03\x04", b"\x80\x02")):
         return "torch"
+    if re.match(rb"\x0a[\x80-\xff]{0,4}[\x00-\x7f]\x0a[\x01-\xff]", head):
+        return "mindspore"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < len(data):
         return "safetensors"
     if head.startswith(b"\x89HDF\r\n"):

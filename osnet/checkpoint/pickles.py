@@ -15,7 +15,7 @@ from typing import Any
 
 from osnet.errors import CheckpointError
 
-MAX_OPCODES = 4_000_000
+MAX_OPCODES = 2_000_000
 
 Make = Callable[..., Any]
 """Stands for a name in a pickle: called with the arguments that the pickle gives, it returns the value."""

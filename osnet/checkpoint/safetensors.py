@@ -44,7 +44,7 @@ def read_safetensors(data: bytes) -> dict[str, Array]:
     if len(data) < 8 or int.from_bytes(data[:8], "little") > min(MAX_HEADER_BYTES, len(data) - 8):
         raise CheckpointError("the .safetensors file is cut off inside its header, or is none; fetch it again")
     try:
-        tensors = deserialize(data)  # type: ignore[no-untyped-call]
+        tensors = deserialize(data)
     except SafetensorError as error:
         raise CheckpointError(f"the .safetensors file is damaged ({error}); fetch it again") from error
     arrays: dict[str, Array] = {}

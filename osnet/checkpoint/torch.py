@@ -11,6 +11,7 @@ import io
 import math
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ Array = NDArray[Any]
 
 MAX_DIMS = 8
 MAX_RECORDS = 100_000
+MAX_RAW_BYTES = 256
 
 _STORAGES = {
     "FloatStorage": "<f4",
@@ -99,7 +101,7 @@ class _Dtype(Built):
 
     def __init__(self, code: Any, *_: Any) -> None:
         if code not in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"):
-            raise CheckpointError(f"the pickle in the file asks for the numpy dtype {str(code)[:40]!r}; refused")
+            raise CheckpointError(f"the pickle in the file asks for the numpy dtype {_shown(code)}; refused")
         self.dtype: np.dtype[Any] = np.dtype(code)
 
     def build(self, state: Any) -> None:
@@ -121,7 +123,7 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Array
             f"a tensor has {len(size)} sizes and {len(stride)} strides; expected as many, up to {MAX_DIMS}"
         )
     if any(type(number) is not int or number < 0 or number >> 62 for number in numbers):
-        raise CheckpointError(f"a tensor has an impossible size, stride or offset: {str(numbers)[:120]}")
+        raise CheckpointError(f"a tensor has an impossible size, stride or offset: {', '.join(map(_shown, numbers))}")
     count = math.prod(size)
     last = offset + sum((length - 1) * step for length, step in zip(size, stride)) if count else offset
     # A tensor expanded by strides of 0 is larger than its storage: such a file could ask for any amount of memory.
@@ -146,8 +148,9 @@ def _scalar(dtype: Any, raw: Any = b"") -> Any:
 
 def _encode(text: Any, encoding: Any = "utf-8") -> bytes:
     """``_codecs.encode``, by which protocol 2 writes bytes."""
-    if type(text) is not str or encoding != "latin1":
-        raise CheckpointError("the pickle in the file encodes text in an unusual way; refused")
+    # A pickle can have one text encoded again and again, each time into new memory.
+    if type(text) is not str or encoding != "latin1" or len(text) > MAX_RAW_BYTES:
+        raise CheckpointError(f"the pickle in the file encodes text unusually, or over {MAX_RAW_BYTES} bytes; refused")
     return text.encode("latin-1")
 
 
@@ -162,6 +165,11 @@ def _dictionary(items: Any = (), *_: Any) -> dict[Any, Any]:
     if any(type(pair) not in (list, tuple) or len(pair) != 2 or type(pair[0]) not in (str, int) for pair in pairs):
         raise CheckpointError("the pickle in the file has a dictionary of something else than keys and values")
     return dict(pairs)
+
+
+def _shown(value: Any) -> str:
+    """`value` for a message. Containers are not: a small pickle can describe one whose text never ends."""
+    return ascii(value)[:40] if type(value) in (str, int, float, bool, bytes) else f"a {type(value).__name__}"
 
 
 def _name_of(*parts: Any) -> str:
@@ -215,7 +223,7 @@ def _persistent(read: Callable[[str, np.dtype[Any], int], Array | None], identit
     if rest and rest[0] is not None:
         view_key, offset, length = rest[0]
         if type(offset) is not int or type(length) is not int or not 0 <= offset <= offset + length <= count:
-            raise CheckpointError(f"the view {ascii(view_key)[:40]} does not fit its storage {key!r}")
+            raise CheckpointError(f"the view {_shown(view_key)} does not fit its storage {key!r}")
         return _Storage(None if items is None else items[offset : offset + length], length)
     return _Storage(items, count)
 
@@ -253,13 +261,13 @@ def _read_zip(data: bytes) -> Any:
             raw = _record(view, entries, f"{prefix}data/{key}")
             if len(raw) != count * dtype.itemsize:
                 raise CheckpointError(
-                    f"storage {ascii(key)[:40]} has {count:,} items of {dtype.itemsize} bytes: "
+                    f"storage {_shown(key)} has {count:,} items of {dtype.itemsize} bytes: "
                     f"expected {count * dtype.itemsize:,} bytes, got {len(raw):,}; the file is damaged"
                 )
             storages[key] = dtype, _items(raw, dtype.newbyteorder("<" if order == b"little" else ">"), key)
         stored, items = storages[key]
         if stored != dtype or len(items) != count:
-            raise CheckpointError(f"storage {ascii(key)[:40]} is used with two types or sizes; refused")
+            raise CheckpointError(f"storage {_shown(key)} is used with two types or sizes; refused")
         return items
 
     record = _record(view, entries, pickles[0])
@@ -273,6 +281,8 @@ def _zip_entries(data: bytes) -> dict[str, zipfile.ZipInfo]:
     # zipfile makes an object for every entry before anyone can count them.
     if data.count(b"PK\x01\x02") > MAX_RECORDS:
         raise CheckpointError(f"the zip archive has more than {MAX_RECORDS:,} entries, the most that is read")
+    if data[-22:-18] != b"PK\x05\x06":  # zipfile would look for it further up
+        raise CheckpointError("the zip archive is cut off, or has bytes after its end; fetch or copy the file again")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             infos = archive.infolist()
@@ -285,9 +295,7 @@ def _zip_entries(data: bytes) -> dict[str, zipfile.ZipInfo]:
         EOFError,
         struct.error,
     ) as error:
-        raise CheckpointError(
-            f"the zip archive is damaged or cut off ({error}); fetch or copy the file again"
-        ) from error
+        raise CheckpointError(f"the zip archive is damaged ({error}); fetch or copy the file again") from error
     entries = {info.filename: info for info in infos}
     if len(entries) != len(infos):
         raise CheckpointError("the zip archive has two entries of one name; refused")
@@ -309,7 +317,10 @@ def _record(view: memoryview, entries: Mapping[str, zipfile.ZipInfo], name: str)
         name_length, extra_length = struct.unpack("<HH", header[26:])
         start += name_length + extra_length
         if info.file_size == info.compress_size and start + info.file_size <= len(view):
-            return view[start : start + info.file_size]
+            record = view[start : start + info.file_size]
+            if info.CRC not in (0, zlib.crc32(record)):  # torch writes 0 where it was told not to compute it
+                raise CheckpointError(f"the CRC-32 of the entry {ascii(name)[:120]} is wrong; the file is damaged")
+            return record
     raise CheckpointError(f"the entry {ascii(name)[:120]} does not lie inside the zip archive; the file is damaged")
 
 
@@ -321,13 +332,13 @@ def _read_stream(data: bytes) -> Any:
         value, position = read_pickle(view, position, find=_find, persistent=_no_storage)
         header.append(value)
     if header[:2] != [_STREAM_MAGIC, _STREAM_PROTOCOL] or not isinstance(header[2], dict):
-        raise CheckpointError(f"expected torch's stream protocol {_STREAM_PROTOCOL}, got {ascii(header[1])[:40]}")
+        raise CheckpointError(f"expected torch's stream protocol {_STREAM_PROTOCOL}, got {_shown(header[1])}")
     # The storages stand after the pickle that uses them: the first pass finds where it ends and what they are.
     declared: dict[str, tuple[np.dtype[Any], int]] = {}
 
     def declare(key: str, dtype: np.dtype[Any], count: int) -> None:
         if declared.setdefault(key, (dtype, count)) != (dtype, count):
-            raise CheckpointError(f"storage {ascii(key)[:40]} is used with two types or sizes; refused")
+            raise CheckpointError(f"storage {_shown(key)} is used with two types or sizes; refused")
 
     start = position
     _, position = read_pickle(view, start, find=_find, persistent=lambda identity: _persistent(declare, identity))
@@ -341,7 +352,7 @@ def _read_stream(data: bytes) -> Any:
         stated, raw = view[position : position + 8], view[position + 8 : position + 8 + size]
         if len(stated) < 8 or len(raw) < size or int.from_bytes(stated, "little") != count:
             raise CheckpointError(
-                f"storage {ascii(key)[:40]} should hold {count:,} items in {size:,} bytes at byte {position:,}, "
+                f"storage {_shown(key)} should hold {count:,} items in {size:,} bytes at byte {position:,}, "
                 f"{len(raw):,} are there; the file is cut off or damaged, fetch it again"
             )
         storages[key] = _items(raw, dtype, key)

@@ -37,7 +37,7 @@ _OPTIMIZER_WORDS = (
 _SHOWN = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Weights:
     """All parameters of one network.
 
@@ -54,8 +54,8 @@ class Weights:
 
     variant: Variant
     num_classes: int
-    arrays: Mapping[str, Float32]
-    extras: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    arrays: Mapping[str, Float32] = field(repr=False)
+    extras: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     sha256: str | None = None
     source: str = ""
     notes: tuple[str, ...] = ()
@@ -141,21 +141,17 @@ def _expected(variant: Variant, num_classes: int) -> Mapping[str, Parameter]:
 
 def _closest(named: _Named) -> tuple[Variant, int]:
     """The variant that shares most names and shapes with `named`, and the classifier's width."""
+    shapes = {name: getattr(value, "shape", ()) for name, (_, value) in named.items()}
     num_classes = 0
-    if "classifier.weight" in named or "classifier.bias" in named:
-        shape = _shape(named, "classifier.weight") or _shape(named, "classifier.bias")
-        num_classes = shape[0] if shape else 1  # a classifier of no shape is then listed as misshapen
+    if "classifier.weight" in shapes or "classifier.bias" in shapes:
+        shape = shapes.get("classifier.weight") or shapes.get("classifier.bias")
+        num_classes = (shape[0] if shape else 0) or 1  # a classifier of no size is then listed as misshapen
 
     def likeness(variant: Variant) -> tuple[int, int]:
         expected = _expected(variant, num_classes)
-        shared = [name for name in expected if name in named]
-        return sum(_shape(named, name) == expected[name].shape for name in shared), len(shared)
+        return sum(shapes.get(p.name) == p.shape for p in expected.values()), len(shapes.keys() & expected.keys())
 
     return max(VARIANTS.values(), key=likeness), num_classes
-
-
-def _shape(named: _Named, name: str) -> tuple[int, ...]:
-    return getattr(named.get(name, ("", None))[1], "shape", ())
 
 
 def _is_extra(name: str, expected: Mapping[str, Parameter]) -> bool:
@@ -188,12 +184,12 @@ def _check_names(
                 misshapen.append(f"{named[name][0]} (expected floats, got {value.dtype})")
     if not (missing or unexpected or misshapen):
         return
-    total = len(expected)
-    if total - len(missing) - len(misshapen) < total // 4:
+    total, found = len(expected), len(expected) - len(missing)
+    if len(unexpected) >= found:
         names = _few([original for original, _ in named.values()])
         raise WeightsError(
-            f"{where}not the weights of an OSNet: {len(named):,} arrays ({names}), of which "
-            f"{total - len(missing):,} of {total} are in {variant.name}, the nearest; give a checkpoint of an OSNet"
+            f"{where}not the weights of an OSNet: of {len(named):,} arrays ({names}) {found} have a name of "
+            f"{variant.name}, the nearest, which has {total}; give a checkpoint of an OSNet"
         )
     faults = []
     if missing:
