@@ -88,9 +88,9 @@ def _shiny(draw: ImageDraw.ImageDraw, rng: random.Random) -> None:
     base = jitter(rng, rng.choice(((200, 194, 184), (172, 174, 178), (150, 140, 128), (112, 114, 120))), 10)
     _flat(draw, base)
     for x in range(rng.randint(0, 40), SPAN, rng.randint(50, 90)):
-        for y in range(FOOT, TALL):  # lamps mirrored in the floor
-            glow = 0.16 * (1 - (y - FOOT) / (TALL - FOOT))
-            draw.line((x, y, x + 14, y), fill=tuple(min(255, int(c + (255 - c) * glow * 2)) for c in base))
+        for row in range(FOOT, TALL):  # lamps mirrored in the floor
+            glow = 0.16 * (1 - (row - FOOT) / (TALL - FOOT))
+            draw.line((x, row, x + 14, row), fill=tuple(min(255, int(c + (255 - c) * glow * 2)) for c in base))
     joint = tuple(int(c * 0.85) for c in base)
     y, step = float(FOOT), 7.0
     while y < TALL:

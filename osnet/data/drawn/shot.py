@@ -8,11 +8,12 @@ from functools import lru_cache
 
 from PIL import Image, ImageDraw, ImageFilter
 
-from osnet.data.drawn.body import View, build, draw_pose
+from osnet.data.drawn.body import build, draw_pose
 from osnet.data.drawn.camera import HEIGHT, Camera, expose, place_camera, to_array
 from osnet.data.drawn.person import Person, draw_person
-from osnet.data.drawn.raster import Canvas, Part
+from osnet.data.drawn.raster import Canvas, Figure
 from osnet.data.drawn.scene import FOOT, SPAN, TALL, backdrop, place_object
+from osnet.data.drawn.solids import View
 from osnet.data.drawn.streams import stream
 
 FINENESS = 1.5
@@ -42,20 +43,20 @@ def shoot(seed: int, world: str, person: Person, camera: int, picture: object, *
         pitch=max(0.0, seen_by.pitch + rng.gauss(0, 0.03)),
         distance=seen_by.distance * rng.uniform(0.85, 1.2),
     )
-    parts = build(person, draw_pose(person, rng), view)
-    box = _box(parts, rng, bad_box)
+    figure = build(person, draw_pose(person, rng), view)
+    box = _box(figure, rng, bad_box)
     others = _company(seed, seen_by, view, rng)
     rows = min(HEIGHT, max(40, round(seen_by.sharpness * rng.uniform(0.8, 1.1))))
-    scene = _paint(seed, seen_by, parts, others, box, round(FINENESS * rows), rng)
+    scene = _paint(seed, seen_by, figure, others, box, round(FINENESS * rows), rng)
     if rng.random() < seen_by.hidden:
         scene = scene.resize((round(scene.width * OBJECT_ROWS / scene.height), OBJECT_ROWS), Image.Resampling.BILINEAR)
         place_object(ImageDraw.Draw(scene), scene.width, OBJECT_ROWS, seen_by, rng)
     return expose(scene, seen_by, rows, rng)
 
 
-def _box(parts: list[Part], rng: random.Random, bad: bool) -> Box:
+def _box(figure: Figure, rng: random.Random, bad: bool) -> Box:
     """Left, top, right, bottom in metres, as a detector that is good on most days would set it."""
-    left, top, right, bottom = _extent(parts)
+    left, top, right, bottom = figure.extent
     tall, middle = bottom - top, (left + right) / 2
     if bad:
         cut = rng.uniform(0.35, 0.6)
@@ -77,12 +78,7 @@ def _box(parts: list[Part], rng: random.Random, bad: bool) -> Box:
     return middle - wide / 2, top, middle + wide / 2, bottom
 
 
-def _extent(parts: list[Part]) -> Box:
-    lefts, tops, rights, bottoms = zip(*(part.extent for part in parts))
-    return min(lefts), min(tops), max(rights), max(bottoms)
-
-
-def _company(seed: int, camera: Camera, view: View, rng: random.Random) -> list[list[Part]]:
+def _company(seed: int, camera: Camera, view: View, rng: random.Random) -> list[Figure]:
     """Somebody else beside, behind or in front."""
     if rng.random() >= camera.company:
         return []
@@ -105,18 +101,17 @@ def _passer_by(seed: int, number: int) -> Person:
 
 
 def _paint(
-    seed: int, camera: Camera, parts: list[Part], others: list[list[Part]], box: Box, rows: int, rng: random.Random
+    seed: int, camera: Camera, figure: Figure, others: list[Figure], box: Box, rows: int, rng: random.Random
 ) -> Image.Image:
     left, top, right, bottom = box
     scale = rows / (bottom - top)
     wide = round((right - left) * scale)
     ground = _ground(seed, camera, wide, rows, rng)
-    for figure in (*others, parts):
-        _shadow(ground, figure, box, scale, rng)
+    for body in (*others, figure):
+        _shadow(ground, body, box, scale, rng)
     canvas = Canvas(to_array(ground))
-    for figure in (parts, *others):
-        for part in figure:
-            canvas.paint(part, camera.light, scale, left, top)
+    for body in (figure, *others):
+        canvas.paint(body, camera.light, scale, left, top)
     return Image.fromarray(canvas.image())
 
 
@@ -133,9 +128,9 @@ def _ground(seed: int, camera: Camera, wide: int, rows: int, rng: random.Random)
     return piece.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else piece
 
 
-def _shadow(ground: Image.Image, figure: list[Part], box: Box, scale: float, rng: random.Random) -> None:
+def _shadow(ground: Image.Image, figure: Figure, box: Box, scale: float, rng: random.Random) -> None:
     """Where the feet touch the ground it is darker."""
-    left, _, right, bottom = _extent(figure)
+    left, _, right, bottom = figure.extent
     foot = (bottom - box[1]) * scale
     middle = ((left + right) / 2 - box[0]) * scale
     half, flat = 0.34 * scale, 0.085 * scale

@@ -7,14 +7,14 @@ noise that makes the cloth lighter and darker.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from osnet.data.drawn.person import COLOURS, HAIR_COLOURS, SKINS, Person
-from osnet.data.drawn.raster import TEXELS, Array
+from osnet.data.drawn.raster import TEXELS
 from osnet.data.drawn.streams import jitter, noise_stream, stream
 
 Colour = tuple[int, int, int]
@@ -29,30 +29,13 @@ WRIST = 47
 OPEN_FRONTS = ("jacket", "coat", "vest")
 
 
-@dataclass(frozen=True)
-class Wardrobe:
-    """Textures of one person, each (3, TEXELS, TEXELS) float32, 0 to 255."""
-
-    trunk: Array
-    skirt: Array
-    upper_arm: Array
-    forearm: Array
-    neck: Array
-    thigh: Array
-    shin: Array
-    shoe: Array
-    head: Array
-    hair: Array
-    hat: Array
-    scarf: Array
-    hood: Array
-    bag: Array
-    strap: Array
+(TRUNK, SKIRT, UPPER_ARM, FOREARM, NECK, THIGH, SHIN, SHOE, HEAD, HAIR, HAT, SCARF, HOOD, BAG, STRAP) = range(15)
+"""Numbers of the textures in what `dress` returns."""
 
 
-@lru_cache(maxsize=2048)
-def dress(person: Person) -> Wardrobe:
-    """All textures of `person`."""
+@lru_cache(maxsize=256)
+def dress(person: Person) -> NDArray[np.uint8]:
+    """All textures of `person`, (3, 15, TEXELS * TEXELS); those of things the person does not have are blank."""
     rng = stream("wardrobe", person.key)
     shades = {name: jitter(rng, colour, 9) for name, colour in COLOURS.items()}
     skin = jitter(rng, SKINS[person.skin], 6)
@@ -113,25 +96,33 @@ def dress(person: Person) -> Wardrobe:
         tone = rng.uniform(0.78, 1.2)
         draw.line((column, 0, column + rng.randint(-2, 2), HEIGHT), fill=_lighter(hair, tone))
     weave = _Folds(rng)
-    plain = weave.on(_cloth(skin), 0.04)
     skirted = person.upper in ("coat", "dress") or person.lower in ("skirt", "maxi")
-    return Wardrobe(
-        trunk=weave.on(trunk, 0.13),
-        skirt=weave.on(skirt, 0.16, hanging=True) if skirted else plain,
-        upper_arm=weave.on(upper_arm, 0.14),
-        forearm=weave.on(forearm, 0.1),
-        neck=plain,
-        thigh=weave.on(thigh, 0.13),
-        shin=weave.on(shin, 0.13),
-        shoe=weave.on(shoe, 0.06),
-        head=weave.on(_head(person, skin, hair), 0.05),
-        hair=weave.on(strands, 0.12),
-        hat=weave.on(hat, 0.06) if person.headwear != "none" else plain,
-        scarf=weave.on(scarf, 0.2) if person.scarf != "none" else plain,
-        hood=weave.on(_cloth(_darker(upper, 0.86)), 0.14) if person.upper == "hoodie" else plain,
-        bag=weave.on(bag, 0.08) if person.bag != "none" else plain,
-        strap=weave.on(_cloth(_darker(shades[person.bag_colour], 0.72)), 0.05) if person.bag != "none" else plain,
-    )
+    textures: dict[int, tuple[Image.Image, float]] = {
+        TRUNK: (trunk, 0.13),
+        UPPER_ARM: (upper_arm, 0.14),
+        FOREARM: (forearm, 0.1),
+        NECK: (_cloth(skin), 0.04),
+        THIGH: (thigh, 0.13),
+        SHIN: (shin, 0.13),
+        SHOE: (shoe, 0.06),
+        HEAD: (_head(person, skin, hair), 0.05),
+        HAIR: (strands, 0.12),
+    }
+    if skirted:
+        textures[SKIRT] = skirt, 0.16
+    if person.headwear != "none":
+        textures[HAT] = hat, 0.06
+    if person.scarf != "none":
+        textures[SCARF] = scarf, 0.2
+    if person.upper == "hoodie":
+        textures[HOOD] = _cloth(_darker(upper, 0.86)), 0.14
+    if person.bag != "none":
+        textures[BAG] = bag, 0.08
+        textures[STRAP] = _cloth(_darker(shades[person.bag_colour], 0.72)), 0.05
+    atlas = np.zeros((3, STRAP + 1, TEXELS * TEXELS), np.uint8)
+    for number, (image, depth) in textures.items():
+        atlas[:, number] = weave.on(image, depth, hanging=number == SKIRT).reshape(3, -1)
+    return atlas
 
 
 def _cloth(colour: Colour) -> Image.Image:
@@ -352,7 +343,7 @@ class _Folds:
     def __init__(self, rng: random.Random) -> None:
         self._noise = noise_stream(rng)
 
-    def on(self, image: Image.Image, depth: float, *, hanging: bool = False) -> Array:
+    def on(self, image: Image.Image, depth: float, *, hanging: bool = False) -> NDArray[np.uint8]:
         """`image` with folds up to `depth` lighter or darker, as a texture."""
         rows, columns = (2, 14) if hanging else (9, 7)
         waves = Image.fromarray(self._noise.random_sample((rows, columns)).astype(np.float32), "F")
@@ -360,4 +351,4 @@ class _Folds:
         factor = np.float32(1 - depth) + np.float32(2 * depth) * grown
         planes = np.asarray(image).transpose(2, 0, 1).astype(np.float32, order="C")
         planes *= factor
-        return planes
+        return np.minimum(planes, 255).astype(np.uint8)
