@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
+from osnet.checkpoint.torch import PICKLE_STARTS
 from osnet.errors import WeightsError
 
 SUFFIXES = {
@@ -64,7 +65,7 @@ def _looks_like(data: bytes) -> str | None:
         return "a web page, not a checkpoint (the download gave an error or login page; download it again)"
     if text.startswith((b"---\n", b"---\r\n", b"# ")):
         return "a model card or another text (fetch the card's checkpoint with `osnet fetch`)"
-    if head.startswith((b"PK\x03\x04", b"\x80\x02")):
+    if head.startswith((b"PK\x03\x04", *PICKLE_STARTS)):
         return "torch"
     if re.match(rb"\x0a[\x80-\xff]{0,4}[\x00-\x7f]\x0a[\x01-\xff]", head):
         return "mindspore"

@@ -41,8 +41,8 @@ _STORAGES = {
 }
 _STREAM_MAGIC = 0x1950A86A20F9469CFC6C
 _STREAM_PROTOCOL = 1001
-STREAM_START = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-"""How every file in the stream format begins."""
+PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+"""How the stream format begins, as every other pickle does."""
 
 
 def read_torch(data: bytes) -> Any:
@@ -58,7 +58,7 @@ def read_torch(data: bytes) -> Any:
     data = bytes(data)
     if data[:2] == b"PK":
         return _read_zip(data)
-    if data.startswith(STREAM_START):
+    if data.startswith(PICKLE_STARTS):
         return _read_stream(data)
     if data[257:262] == b"ustar":
         raise CheckpointError(
@@ -331,7 +331,9 @@ def _read_stream(data: bytes) -> Any:
     for _ in range(3):
         value, position = read_pickle(view, position, find=_find, persistent=_no_storage)
         header.append(value)
-    if header[:2] != [_STREAM_MAGIC, _STREAM_PROTOCOL] or not isinstance(header[2], dict):
+        if header[0] != _STREAM_MAGIC:
+            raise CheckpointError("the file is a pickle, but none of torch's; expected what torch.save writes")
+    if header[1] != _STREAM_PROTOCOL:
         raise CheckpointError(f"expected torch's stream protocol {_STREAM_PROTOCOL}, got {_shown(header[1])}")
     # The storages stand after the pickle that uses them: the first pass finds where it ends and what they are.
     declared: dict[str, tuple[np.dtype[Any], int]] = {}

@@ -193,6 +193,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "no-checkpoint": (b"\x93NUMPY", "not a torch checkpoint"),
     "zip-cut-off": (b"PK\x03\x04", "cut off, or has bytes after its end"),
     "tar": (bytes(257) + b"ustar\x0000", "tar archive.*load it in torch"),
+    "another-pickle": (b"\x80\x02K\x01.", "a pickle, but none of torch's"),
     "stream-protocol": (STREAM[:16] + STREAM[16:].replace(b"M\xe9\x03", b"M\xe8\x03", 1), "protocol 1001, got 1000"),
 }
 
