@@ -1,0 +1,128 @@
+"""Listing, checking and removing what is in the cache."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from osnet.errors import UnknownModelError
+from osnet.hub.card import Card, render_card
+from osnet.hub.fetch import fetch
+from osnet.hub.inventory import State, list_cache, remove_cached, verify_cache
+from tests.conftest import CardMaker
+from tests.hub.conftest import files_in
+from tests.processes import start
+from tests.servers import Server, pausing, wait_for, whole
+
+DATA = b"some bytes" * 1000
+HUB = "mindspore/1.10"
+MARKET = f"{HUB}/osnet_ascend_v1100_market1501_research_cv_mAP83.0.ckpt"
+
+
+@pytest.fixture
+def card(https_server: Server, make_card: CardMaker, monkeypatch: pytest.MonkeyPatch) -> Card:
+    monkeypatch.setenv("OSNET_ALLOW_HOST", https_server.host)
+    return make_card(https_server.on("/x.ckpt", whole(DATA)), DATA)
+
+
+@pytest.fixture
+def filled(card: Card, cache: Path) -> Path:
+    """A valid file with its card beside it, a damaged one, one that nobody knows, and things to leave alone."""
+    fetch(card)
+    (cache / "mindspore/1.6/osnet_test.md").write_bytes(render_card(card))
+    (cache / MARKET).parent.mkdir(parents=True)
+    (cache / MARKET).write_bytes(b"damaged")
+    (cache / "stranger.ckpt").write_bytes(b"who knows")
+    (cache / "mindspore/1.6/osnet").mkdir()
+    (cache / "mindspore/1.6/osnet/mindspore_hub_conf.py").write_text("pass")
+    return cache
+
+
+def test_an_empty_or_missing_cache_is_no_error(cache: Path) -> None:
+    assert list_cache() == verify_cache() == []
+    assert not cache.exists()
+
+
+def test_list(filled: Path) -> None:
+    assert [(str(file.path.relative_to(filled)), file.size, file.cards, file.state) for file in list_cache()] == [
+        (MARKET, 7, ("mindspore/1.10/osnet_market1501",), State.UNCHECKED),
+        ("mindspore/1.6/x.ckpt", len(DATA), ("mindspore/1.6/osnet_test",), State.UNCHECKED),
+        ("stranger.ckpt", 9, (), State.UNCHECKED),
+    ]
+    assert list_cache(filled) == list_cache()
+
+
+def test_verify(filled: Path, card: Card) -> None:
+    market, mine, stranger = verify_cache()
+    assert (market.state, market.cards) == (State.DAMAGED, ("mindspore/1.10/osnet_market1501",))
+    assert "63c5be192a64b75900848238ef85cdba1e260269272aa7af26dc3dc2409f59d6" in market.problem
+    assert market.sha256 in market.problem
+    assert (mine.state, mine.cards) == (State.VALID, ("mindspore/1.6/osnet_test",))
+    assert mine.sha256 == card.checkpoint.sha256
+    assert mine.problem == ""
+    assert stranger.state is State.UNKNOWN
+    (filled / "mindspore/1.6/x.ckpt").rename(filled / "renamed")
+    assert {file.path.name: file.state for file in verify_cache()}["renamed"] is State.VALID
+
+
+@pytest.mark.parametrize("thing", ["folder", "fifo", "dangling-link"])
+def test_verify_what_is_no_file(thing: str, cache: Path) -> None:
+    path = cache / MARKET
+    path.parent.mkdir(parents=True)
+    {"folder": path.mkdir, "fifo": lambda: os.mkfifo(path), "dangling-link": lambda: path.symlink_to("nowhere")}[
+        thing
+    ]()
+    (file,) = verify_cache()
+    assert file.path == path
+    assert file.state is State.DAMAGED
+    assert str(path) in file.problem
+
+
+@pytest.mark.parametrize("name", ["osnet_market1501", "mindspore/1.10/OSNET_market1501", MARKET, "absolute"])
+def test_remove(name: str, filled: Path) -> None:
+    before = files_in(filled)
+    assert remove_cached(filled / MARKET if name == "absolute" else name) == (filled / MARKET,)
+    assert files_in(filled) == [path for path in before if path != MARKET]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "osnet",
+        "nothing",
+        "",
+        ".",
+        "..",
+        "mindspore",
+        "mindspore/1.6/osnet",
+        "../precious",
+        "mindspore/1.6/osnet_test.md",
+    ],
+)
+def test_remove_what_is_not_there(name: str, filled: Path) -> None:
+    (filled.parent / "precious").write_text("x")
+    before = files_in(filled)
+    with pytest.raises(UnknownModelError, match=r"stranger\.ckpt|no card"):
+        remove_cached(name)
+    assert files_in(filled) == before
+    assert (filled.parent / "precious").exists()
+
+
+def test_partial_files(card: Card, cache: Path, https_server: Server) -> None:
+    https_server.on("/x.ckpt", pausing(DATA * 100, 500_000, threading.Event()))
+    process = start("import sys, osnet; osnet.fetch(sys.argv[1])", card.path)
+    wait_for(lambda: process.poll() is not None or [file for file in list_cache() if file.size > 400_000])
+    (file,) = list_cache()
+    assert (file.state, file.problem) == (State.PARTIAL, "")
+    with pytest.raises(UnknownModelError):
+        remove_cached(card.path or "")
+    process.kill()
+    process.communicate()
+    (file,) = verify_cache()
+    assert file.state is State.PARTIAL
+    assert "killed" in file.problem
+    assert remove_cached(card.path or "") == (file.path,)
+    assert list_cache() == []
