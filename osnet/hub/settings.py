@@ -96,12 +96,14 @@ def _cache(given: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> 
     source, value = ("cache_dir", given) if given is not None else ("OSNET_CACHE", environ.get("OSNET_CACHE") or None)
     if value is not None and (not str(value).strip() or "\0" in str(value)):
         raise OptionError(f"{source}: expected the path of a folder, got {str(value)!r}")
-    try:
-        return Path("~/.mscache" if value is None else value).expanduser().absolute()
-    except (RuntimeError, OSError):
+    # pathlib's own expanduser fails in another way in each Python.
+    path = Path(os.path.expanduser("~/.mscache" if value is None else value))  # noqa: PTH111
+    if path.parts[:1] and path.parts[0].startswith("~"):
         raise CacheError(
-            "no home folder to keep the cache in: expected HOME to be set; set OSNET_CACHE (or cache_dir) to a folder"
-        ) from None
+            f"no home folder for the cache {str(path)!r}: expected HOME to be set; set OSNET_CACHE (or cache_dir) to a "
+            "folder"
+        )
+    return path.absolute()
 
 
 def _switch(keyword: str, given: bool | None, variable: str, environ: Mapping[str, str]) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from osnet.errors import OptionError, UrlError
@@ -261,6 +261,7 @@ PIECES = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.one_of(st.lists(PIECES, max_size=12).map("".join), st.text(max_size=60)))
 @example("https://download.mindspore.cn/a.ckpt")
 def test_fuzz_an_allowed_link_goes_to_the_host_that_every_parser_sees(url: str) -> None:
@@ -275,6 +276,7 @@ def test_fuzz_an_allowed_link_goes_to_the_host_that_every_parser_sees(url: str) 
     assert re.fullmatch(r"https://download\.mindspore\.cn(:443)?([/?].*)?", url, re.IGNORECASE)
 
 
+@settings(deadline=None)
 @given(st.one_of(st.lists(PIECES, max_size=8).map("".join), st.text(max_size=40)))
 @example("a.ckpt")
 def test_fuzz_a_file_name_stays_in_its_folder(last: str) -> None:
