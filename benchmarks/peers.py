@@ -1,0 +1,56 @@
+"""The peers that our figures stand beside. Each is optional: what is not installed is named and left out."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from osnet.variants import to_torchreid
+
+
+def torchreid_network(name: str, arrays: Mapping[str, np.ndarray], num_classes: int) -> Any:
+    """torchreid's network `name` in inference mode with `arrays` (MindSpore names) loaded.
+
+    Its file is executed alone: the package around it wants torchvision, of which there is no CPU build everywhere.
+    """
+    import torch
+
+    module = "osnet_ain" if "_ain_" in name else "osnet"
+    files = importlib.metadata.files("torchreid") or []
+    path = next(file for file in files if file.name == f"{module}.py" and "models" in file.parts).locate()
+    spec = importlib.util.spec_from_file_location(f"peer_{module}", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(str(path))
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    network = getattr(loaded, name)(num_classes=num_classes, pretrained=False)
+    state = {to_torchreid(key): torch.from_numpy(np.array(value)) for key, value in arrays.items()}
+    missing = network.load_state_dict(state, strict=False).missing_keys
+    if [key for key in missing if not key.endswith("num_batches_tracked")]:
+        raise ValueError(f"torchreid's {name} misses {missing[:3]}")
+    return network.eval()
+
+
+def onnx_session(network: Any) -> Any:
+    """An ONNX Runtime session of a torch `network`, exported with a dynamic batch."""
+    import onnxruntime
+    import torch
+
+    buffer = io.BytesIO()
+    torch.onnx.export(
+        network,
+        (torch.zeros(2, 3, 256, 128),),
+        buffer,
+        input_names=["input"],
+        output_names=["features"],
+        dynamic_axes={"input": {0: "batch"}, "features": {0: "batch"}},
+        dynamo=False,
+    )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(buffer.getvalue(), options, providers=["CPUExecutionProvider"])
