@@ -9,9 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from osnet.hub.card import Asset, Card, parse_card, read_card, render_card
 from tests.servers import Authority, Server, serving
+
+# A busy machine is no fault of the code under test.
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

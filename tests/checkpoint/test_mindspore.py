@@ -99,6 +99,15 @@ def test_fields_in_another_order_are_read() -> None:
     assert read_ckpt(field(1, field(2, inner) + field(1, b"a")))["a"].tolist() == [1, 2]
 
 
+def test_a_long_name_is_not_taken_for_a_short_one() -> None:
+    # Read as one byte, the name's length 0x80 0x20 (4096) would be 128 and everything after it would fit.
+    short = field(1, b"x" * 128) + field(2, tensor((1,), content=floats(1)))
+    assert read_ckpt(field(1, short))
+    mistaken = b"\x0a\x80\x20" + short[4:]
+    with pytest.raises(CheckpointError, match="entry 1 is cut off: 4,096 bytes declared"):
+        read_ckpt(field(1, mistaken))
+
+
 def test_bfloat16_is_widened_exactly() -> None:
     found = read_ckpt(entry(b"a", (3,), b"BFloat16", bytes.fromhex("c03f 1040 80ff")))["a"]
     assert found.dtype == np.float32
