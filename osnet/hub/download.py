@@ -167,10 +167,12 @@ class _Address:
             self.bar.start(self.partial.size, expected)
             self._read_body(reply, expected)
         chunked = "chunked" in reply.headers.get("Transfer-Encoding", "").lower()
-        if expected is not None and self.partial.size != expected:
-            raise _AgainError(
-                DownloadError(f"{self.url}: the body ended after {self.partial.size} of {expected} bytes")
-            )
+        got = self.partial.size
+        if expected is not None and got != expected:
+            if got > expected:
+                self.partial.restart()
+            error = DownloadError(f"{self.url}: the body ended after {got} of {expected} bytes")
+            raise _AgainError(error, fresh=got > expected)
         return chunked or expected is not None
 
     @contextmanager
@@ -269,7 +271,7 @@ class _Address:
         start, end = (int(match[1]), int(match[2])) if match else (-1, -1)
         total = int(match[3]) if match and match[3] != "*" else end + 1
         size = self.partial.size
-        if not size or start != size or total != end + 1 or (length is not None and length != total - size):
+        if not size or start != size or (length is not None and length != total - size):
             self.partial.restart()
             raise _AgainError(
                 DownloadError(f"{self.url}: asked for bytes from {size}, got HTTP 206 with Content-Range {said!r:.80}"),

@@ -253,9 +253,19 @@ def wrong_range(said: str, body: bytes) -> Reply:
     )[0]
 
 
+def in_chunks(said: str, body: bytes) -> Reply:
+    """A 206 without a Content-Length: only the range and the last chunk say where it ends."""
+    return lambda exchange: (
+        exchange.head("206 Partial Content", transfer_encoding="chunked", content_range=said),
+        exchange.send(b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)),
+    )[0]
+
+
 @pytest.mark.parametrize(
     "second",
     [
+        in_chunks("bytes 0-299999/300000", DATA),
+        in_chunks("bytes 100000-299999/300000", DATA),
         wrong_range("bytes 0-299999/300000", DATA),
         wrong_range("bytes 99999-299999/300000", DATA[99_999:]),
         wrong_range("bytes 100000-199999/300000", DATA[100_000:200_000]),
@@ -263,7 +273,16 @@ def wrong_range(said: str, body: bytes) -> Reply:
         wrong_range("", DATA[100_000:]),
         whole(DATA),
     ],
-    ids=["from-0", "one-early", "not-to-the-end", "unsatisfied", "missing", "200"],
+    ids=[
+        "from-0-in-chunks",
+        "too-long-in-chunks",
+        "from-0",
+        "one-early",
+        "not-to-the-end",
+        "unsatisfied",
+        "missing",
+        "200",
+    ],
 )
 def test_fault_23_wrong_content_range(
     second: Reply, https_server: Server, make_card: CardMaker, fetch_from: Fetch
@@ -276,6 +295,15 @@ def test_fault_23_wrong_content_range(
     assert resumed.headers["range"] == "bytes=100000-"
     assert resumed.headers["if-range"] == '"one"'
     assert all("range" not in exchange.headers for exchange in rest)
+
+
+def test_fault_23_whole_chunks_that_are_too_few_are_kept(
+    https_server: Server, make_card: CardMaker, fetch_from: Fetch
+) -> None:
+    few = in_chunks("bytes 100000-299999/300000", DATA[100_000:150_000])
+    card = make_card(https_server.on("/x.ckpt", in_turn(cut(DATA, 100_000), few, ranged(DATA))), DATA)
+    assert fetch_from(card, https_server).read_bytes() == DATA
+    assert [exchange.start for exchange in https_server.requests] == [0, 100_000, 150_000]
 
 
 def test_fault_23_206_that_was_not_asked_for(
