@@ -150,9 +150,10 @@ def _market_or_duke(folder: Path) -> str:
     """By the first image's name: DukeMTMC-reID writes a frame after the camera, ``0005_c2_f0046985.jpg``."""
     for part in MARKET_SPLITS:
         if (folder / part).is_dir():
-            for entry in os.scandir(folder / part):
-                if is_image(entry.name):
-                    return "dukemtmcreid" if _DUKE_NAME.match(entry.name) else "market1501"
+            with os.scandir(folder / part) as entries:
+                first = next((entry.name for entry in entries if is_image(entry.name)), None)
+            if first:
+                return "dukemtmcreid" if _DUKE_NAME.match(first) else "market1501"
     return "market1501"
 
 

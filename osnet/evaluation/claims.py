@@ -1,0 +1,84 @@
+"""What published cards claim of a checkpoint, and whether a measured figure may be held against it."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from osnet.errors import OsnetError
+from osnet.hub.card import Card
+from osnet.hub.catalog import get_card, list_cards
+
+if TYPE_CHECKING:
+    from osnet.data.records import DataSet
+
+PUBLISHED_SIZES = {"market1501": (3368, 19732), "dukemtmcreid": (2228, 17661), "msmt17": (11659, 82161)}
+"""Images in query and gallery of the data sets as their authors published them (junk counted): a folder in the same
+layout with other numbers is another data set."""
+
+_LAYOUTS = {"dukemtmc": "dukemtmcreid"}
+_MAP = re.compile(r"\s*mAP\s*([0-9]{1,3}(?:\.[0-9]+)?)\s*%?\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One card's claim.
+
+    Attributes:
+        uid: of the card.
+        text: as the card writes it, such as ``mAP83.0``.
+        dataset: that the card names as its training set; its claim is on the same set's test split.
+        mAP: the figure, 0 to 1; None where the text holds none.
+    """
+
+    uid: str
+    text: str
+    dataset: str
+    mAP: float | None  # noqa: N815 - the field writes it so
+
+
+def claims_of(model: Any, sha256: str | None) -> tuple[Claim, ...]:
+    """What is claimed of a model: first by its own card, then by cards of the same bytes that claim something else."""
+    cards = [*_own_card(model)]
+    cards += [card for card in reversed(list_cards()) if card.checkpoint.sha256 == sha256]
+    found: dict[tuple[str, str], Claim] = {}
+    for card in cards:
+        key = (card.evaluation, _LAYOUTS.get(card.dataset.lower(), card.dataset.lower()))
+        if card.evaluation and key not in found:
+            match = _MAP.fullmatch(card.evaluation)
+            found[key] = Claim(card.uid, card.evaluation, card.dataset, float(match[1]) / 100 if match else None)
+    return tuple(found.values())
+
+
+def _own_card(model: Any) -> list[Card]:
+    if isinstance(model, Card):
+        return [model]
+    if isinstance(model, (str, os.PathLike)):
+        try:
+            return [get_card(model)]
+        except OsnetError:
+            return []
+    return []
+
+
+def why_not_comparable(claim: Claim, data: DataSet, settings: dict[str, Any]) -> str | None:
+    """Why a figure measured on `data` with `settings` says nothing about `claim`; None where it does."""
+    wanted = _LAYOUTS.get(claim.dataset.lower(), claim.dataset.lower())
+    if claim.mAP is None:
+        return f"the claim {claim.text!r} holds no mAP"
+    if data.name != wanted:
+        return f"it is claimed for {claim.dataset}, and this is {data.name}"
+    sizes = tuple(len(data.split(split, junk=True)) for split in ("query", "gallery"))
+    if wanted in PUBLISHED_SIZES and sizes != PUBLISHED_SIZES[wanted]:
+        expected = PUBLISHED_SIZES[wanted]
+        return (
+            f"{wanted} has {expected[0]} queries and a gallery of {expected[1]}, and this has {sizes[0]} and {sizes[1]}"
+        )
+    if settings["protocol"] != "market1501":
+        return f"published figures are of protocol market1501, and this is {settings['protocol']}"
+    other = [name for name in ("rerank", "flip", "pool") if settings[name]]
+    if other:
+        return f"published figures are without {' and '.join(other)}"
+    return None

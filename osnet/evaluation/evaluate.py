@@ -1,0 +1,384 @@
+"""A model on a data set: features, ranks, thresholds, and what the card claimed."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Union
+
+import numpy as np
+
+from osnet.data.doctor import examine
+from osnet.data.load import load_records
+from osnet.data.records import DataSet, Record, cameras, persons
+from osnet.errors import DataError, ImageError, OptionError
+from osnet.evaluation.claims import Claim, claims_of, why_not_comparable
+from osnet.evaluation.distances import check_metric, check_pair, row_blocks
+from osnet.evaluation.feature_cache import FeatureCache, content_digest
+from osnet.evaluation.open_set import FALSE_ALARM_RATES, OpenSet, open_set
+from osnet.evaluation.protocols import arrange, get_protocol
+from osnet.evaluation.ranking import Ranking, rank, rank_distances
+from osnet.evaluation.rerank import rerank as rerank_distances
+from osnet.evaluation.verification import FALSE_POSITIVE_RATES, Verification, verify_pairs
+from osnet.hub.settings import read_settings
+from osnet.inference.embedder import Embedder, normalise, prefetch
+from osnet.inference.images import prepare
+from osnet.models.reference import ModelLike, read_weights
+from osnet.variants import FEATURE_DIM
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from osnet.checkpoint.weights import Weights
+
+Progress = Callable[[int, int], None]
+DataLike = Union[str, "os.PathLike[str]", DataSet]
+
+POOLS = ("mean",)
+"""Known ways to make one feature of a tracklet's many."""
+
+HELD_OUT = 0.5
+"""Share of people who are taken out of the gallery to play strangers, where the data has none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What `evaluate` found. Per-query figures are in `ranking`, in the order of `query`.
+
+    Attributes:
+        model: as it was asked for.
+        weights: that were used; ``weights.sha256`` names the checkpoint.
+        data: the data set, all of its records.
+        query, gallery: records behind the features; with pooling, the first of each tracklet. The gallery has junk.
+        query_features, gallery_features: float32 (Q, 512), (G, 512); of length 1 under ``cosine``, else as the network
+            gives them (torchreid's way).
+        ranking: mAP, CMC, mINP and each query's own figures.
+        distances: re-ranked, float32 (Q, G); None without re-ranking.
+        metric, protocol, rerank, flip, pool, backend, precision: how it was done.
+        claims: of published cards of this checkpoint, the model's own card first.
+        computed: number of images whose features were computed; the others were cached.
+        findings: one line for each doubt that the quick doctor has about the data.
+    """
+
+    model: str
+    weights: Weights = field(repr=False)
+    data: DataSet = field(repr=False)
+    query: tuple[Record, ...] = field(repr=False)
+    gallery: tuple[Record, ...] = field(repr=False)
+    query_features: NDArray[np.float32] = field(repr=False)
+    gallery_features: NDArray[np.float32] = field(repr=False)
+    ranking: Ranking
+    distances: NDArray[np.float32] | None = field(repr=False)
+    metric: str
+    protocol: str
+    rerank: bool
+    flip: bool
+    pool: str | None
+    backend: str
+    precision: str
+    claims: tuple[Claim, ...]
+    computed: int
+    findings: tuple[str, ...]
+
+    @property
+    def mAP(self) -> float:  # noqa: N802 - the field writes it so
+        """Mean average precision, 0 to 1."""
+        return self.ranking.mAP
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """Keywords of `osnet.rank`: identities and cameras of query and gallery, int64."""
+        return _labels(self.query, self.gallery)
+
+    @cached_property
+    def verification(self) -> Verification:
+        """All pairs of a query and a gallery image by similarity (never re-ranked). Errors as `verify_pairs`."""
+        return verify_pairs(
+            self.query_features, self.gallery_features, **self.labels, metric=self.metric, protocol=self.protocol
+        )
+
+    @cached_property
+    def open_set(self) -> OpenSet:
+        """Best answers to enrolled people and strangers. Where everybody is enrolled, half of the people are taken out
+        of the gallery. Errors as `osnet.evaluation.open_set.open_set`."""
+        labels = self.labels
+        known = np.isin(labels["query_ids"], labels["gallery_ids"])
+        hold_out = HELD_OUT if known[labels["query_ids"] >= 0].all() else 0.0
+        return open_set(
+            self.query_features, self.gallery_features, **labels, metric=self.metric, protocol=self.protocol,
+            hold_out=hold_out,
+        )  # fmt: skip
+
+    def blocks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """The distances that were ranked, some rows at a time: ``(rows, block)``; the block's memory is used again."""
+        if self.distances is not None:
+            yield slice(0, len(self.distances)), self.distances
+        else:
+            yield from row_blocks(*check_pair(self.query_features, self.gallery_features), self.metric)
+
+    def claim_beside(self) -> dict[str, Any] | None:
+        """The first claim, and the difference (measured minus claimed mAP) where it may be taken; None for no claim."""
+        if not self.claims:
+            return None
+        claim, *others = self.claims
+        reason = why_not_comparable(claim, self.data, vars(self))
+        return {
+            "text": claim.text,
+            "mAP": claim.mAP,
+            "dataset": claim.dataset,
+            "card": claim.uid,
+            "difference": None if reason or claim.mAP is None else self.mAP - claim.mAP,
+            "not_comparable": reason,
+            "others": [{"text": other.text, "card": other.uid} for other in others],
+        }
+
+    def to_dict(self, *, thresholds: bool = False) -> dict[str, Any]:
+        """The summary as plain values, for JSON.
+
+        Args:
+            thresholds: add ``verification`` and ``open_set``; None where the data has no such pairs or people.
+        """
+        found = {
+            "model": self.model,
+            "data": str(self.data.root),
+            **self.ranking.to_dict(),
+            "metric": self.metric,
+            "gallery": len(self.gallery),
+            "dataset": self.data.name,
+            "rerank": self.rerank,
+            "flip": self.flip,
+            "pool": self.pool,
+            "network": self.weights.variant.name,
+            "sha256": self.weights.sha256,
+            "backend": self.backend,
+            "precision": self.precision,
+            "computed": self.computed,
+            "claim": self.claim_beside(),
+            "findings": list(self.findings),
+        }
+        if thresholds:
+            found["verification"] = _or_none(lambda: self.verification.to_dict(FALSE_POSITIVE_RATES))
+            found["open_set"] = _or_none(lambda: self.open_set.to_dict(FALSE_ALARM_RATES))
+        return found
+
+
+def _or_none(summary: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+    try:
+        return summary()
+    except DataError:
+        return None
+
+
+def evaluate(
+    model: ModelLike,
+    data: DataLike,
+    *,
+    dataset: str = "auto",
+    metric: str = "cosine",
+    protocol: str | None = None,
+    rerank: bool = False,
+    flip: bool = False,
+    pool: str | None = None,
+    backend: str = "auto",
+    precision: str = "auto",
+    distractors: bool = False,
+    seed: int = 0,
+    cache: bool = True,
+    progress: Progress | None = None,
+    **fetch: Any,
+) -> Evaluation:
+    """How well `model` finds the queries of `data` in its gallery.
+
+    All that can be checked without a feature is checked first, the quick part of `osnet doctor` included.
+
+    Args:
+        model: any model reference (see `osnet.read_weights`), or `Weights`.
+        data: folder or table of a data set, or one that is listed already.
+        dataset: its layout, or ``auto`` to look.
+        metric: ``cosine`` or ``euclidean`` (squared; of features as the network gives them).
+        protocol: see `osnet.rank`; None for the one that is usual for the data set.
+        rerank: rank by k-reciprocal distances (`osnet.rerank` with its defaults); takes memory for Q x G.
+        flip: average features with those of the mirror image.
+        pool: ``mean``: one feature for each tracklet; the data set must have tracklets.
+        backend, precision: as `osnet.Embedder`.
+        distractors: add the 500,000 of Market-1501.
+        seed: of the division into query and gallery where the data has none, and of ``cuhk03``'s gallery shots.
+        cache: look features up that were computed before, and keep those that are computed now.
+        progress: called with (done, all) images.
+        **fetch: keywords of `osnet.fetch`.
+
+    Raises:
+        OptionError: an unknown name; the message lists the known ones.
+        DataError: the data set cannot be listed, or an evaluation on it would be meaningless.
+        ImageError: an image cannot be read; the message names it.
+        DependencyError: numba is missing.
+        Errors of `osnet.read_weights`.
+    """
+    return next(
+        evaluate_all(
+            [model], [data], dataset=dataset, metric=metric, protocol=protocol, rerank=rerank, flip=flip, pool=pool,
+            backend=backend, precision=precision, distractors=distractors, seed=seed, cache=cache, progress=progress,
+            **fetch,
+        )
+    )  # fmt: skip
+
+
+def evaluate_all(
+    models: Sequence[ModelLike],
+    data: Sequence[DataLike],
+    *,
+    dataset: str = "auto",
+    metric: str = "cosine",
+    protocol: str | None = None,
+    rerank: bool = False,
+    flip: bool = False,
+    pool: str | None = None,
+    backend: str = "auto",
+    precision: str = "auto",
+    distractors: bool = False,
+    seed: int = 0,
+    cache: bool = True,
+    progress: Progress | None = None,
+    **fetch: Any,
+) -> Iterator[Evaluation]:
+    """Every model on every data set, model by model. Arguments and errors as `evaluate`; all data sets are checked, and
+    all weights read, before anything is computed."""
+    importlib.import_module("osnet.evaluation.counting")  # if numba is missing, say so now
+    check_metric(metric)
+    if protocol is not None:
+        get_protocol(protocol)
+    if pool is not None and pool not in POOLS:
+        raise OptionError(f"unknown pool {pool!r}. Known: {', '.join(POOLS)}.")
+    store = read_settings(cache_dir=fetch.get("cache_dir")).cache if cache else None
+    tasks = [_task(one, dataset, protocol, pool, distractors, seed) for one in data]
+    all_weights = [read_weights(model, **fetch) for model in models]
+
+    def results() -> Iterator[Evaluation]:
+        for model, weights in zip(models, all_weights):
+            embedder = Embedder(weights, backend=backend, precision=precision, flip=flip, normalize=False)
+            for task in tasks:
+                query_features, gallery_features, computed = _features(embedder, task, store, progress)
+                if metric == "cosine":
+                    query_features, gallery_features = normalise(query_features), normalise(gallery_features)
+                query, query_features = _pooled(task.query, query_features, pool)
+                gallery, gallery_features = _pooled(task.gallery, gallery_features, pool)
+                labels, distances = _labels(query, gallery), None
+                if rerank:
+                    distances = rerank_distances(query_features, gallery_features, metric=metric)
+                    ranking = rank_distances(distances, **labels, protocol=task.protocol, seed=seed)
+                else:
+                    ranking = rank(
+                        query_features, gallery_features, **labels, metric=metric, protocol=task.protocol, seed=seed
+                    )
+                yield Evaluation(
+                    _name(model, weights), weights, task.data, query, gallery, query_features, gallery_features,
+                    ranking, distances, metric, task.protocol, rerank, flip, pool, embedder.backend,
+                    embedder.precision, claims_of(model, weights.sha256), computed, task.findings,
+                )  # fmt: skip
+
+    return results()
+
+
+@dataclass(frozen=True)
+class _Task:
+    data: DataSet
+    protocol: str
+    query: tuple[Record, ...]
+    gallery: tuple[Record, ...]
+    findings: tuple[str, ...]
+
+
+def _task(data: DataLike, dataset: str, protocol: str | None, pool: str | None, distractors: bool, seed: int) -> _Task:
+    """The data set listed and found good for an evaluation."""
+    if not isinstance(data, DataSet):
+        data = load_records(data, dataset, seed=seed, distractors=distractors)
+    if protocol:
+        data = replace(data, protocol=protocol)
+    report = examine(data, quick=True)
+    if report.errors:
+        more = f" ({len(report.errors) - 1} more: osnet doctor)" if len(report.errors) > 1 else ""
+        raise DataError(f"{data.root}: {report.errors[0].message}{more}")
+    query, gallery = data.split("query"), data.split("gallery", junk=True)
+    if pool and not any(record.tracklet is not None for record in (*query, *gallery)):
+        raise DataError(
+            f"{data.root}: pool={pool!r} wants tracklets and this data set names none; "
+            "give a csv or parquet table with the column tracklet"
+        )
+    labels = arrange(get_protocol(data.protocol), **_labels(query, gallery), queries=len(query), size=len(gallery))
+    if not labels.matches.any():
+        raise DataError(
+            f"{data.root}: no query has a right answer under protocol {data.protocol!r}; see osnet doctor {data.root}"
+        )
+    return _Task(data, data.protocol, query, gallery, tuple(finding.message for finding in report.findings))
+
+
+def _labels(query: Sequence[Record], gallery: Sequence[Record]) -> dict[str, Any]:
+    return {
+        "query_ids": persons(query),
+        "gallery_ids": persons(gallery),
+        "query_cameras": cameras(query),
+        "gallery_cameras": cameras(gallery),
+    }
+
+
+def _features(
+    embedder: Embedder, task: _Task, store: Path | None, progress: Progress | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
+    """Features of query and gallery, not normalised, and how many were computed."""
+    paths = [record.path for record in (*task.query, *task.gallery)]
+    features = np.empty((len(paths), FEATURE_DIM), np.float32)
+    places: dict[bytes, list[int]] = {}
+    digests = list(prefetch(content_digest, paths))
+    for place, digest in enumerate(digests):
+        places.setdefault(digest, []).append(place)
+    with FeatureCache(store, embedder) as cache:
+        todo = dict(places)
+        for digest, feature in cache.find(places):
+            features[todo.pop(digest)] = feature
+        computed, done = len(todo), len(places) - len(todo)
+        if progress:
+            progress(done, len(places))
+
+        def crop(place: int) -> NDArray[np.uint8]:
+            pixels = prepare(paths[place])
+            if content_digest(paths[place]) != digests[place]:
+                raise ImageError(f"{paths[place]}: changed while it was read; start again when nobody writes to it")
+            return pixels
+
+        waiting = iter(todo.items())
+        for part in embedder.stream(prefetch(crop, [of[0] for of in todo.values()])):
+            fresh = list(islice(waiting, len(part)))
+            cache.keep([digest for digest, _ in fresh], part)
+            for (_, of), feature in zip(fresh, part):
+                features[of] = feature
+            done += len(part)
+            if progress:
+                progress(done, len(places))
+    return features[: len(task.query)], features[len(task.query) :], computed
+
+
+def _pooled(
+    records: tuple[Record, ...], features: NDArray[np.float32], pool: str | None
+) -> tuple[tuple[Record, ...], NDArray[np.float32]]:
+    """One record and the mean feature for each tracklet of a person and camera; images without a tracklet stay."""
+    if pool is None:
+        return records, features
+    groups: dict[Any, list[int]] = {}
+    for place, record in enumerate(records):
+        key = (record.person, record.camera, record.tracklet) if record.tracklet is not None else place
+        groups.setdefault(key, []).append(place)
+    means = np.stack([features[places].mean(axis=0, dtype=np.float64) for places in groups.values()])
+    return tuple(records[places[0]] for places in groups.values()), means.astype(np.float32)
+
+
+def _name(model: ModelLike, weights: Weights) -> str:
+    if isinstance(model, (str, os.PathLike)):
+        return os.fspath(model)
+    uid = getattr(model, "uid", None)
+    return str(uid or weights.source or weights.variant.name)
