@@ -14,6 +14,9 @@ from osnet.import_order import guard_protobuf
 if TYPE_CHECKING:
     from osnet.checkpoint.convert import convert
     from osnet.checkpoint.weights import Weights
+    from osnet.evaluation.evaluate import Evaluation, evaluate
+    from osnet.evaluation.ranking import Ranking, rank
+    from osnet.evaluation.rerank import rerank
     from osnet.hub.card import Card
     from osnet.hub.catalog import get_card, list_cards
     from osnet.hub.fetch import fetch
@@ -25,36 +28,48 @@ if TYPE_CHECKING:
 _HOMES = {
     "Card": "osnet.hub.card",
     "Embedder": "osnet.inference.embedder",
+    "Evaluation": "osnet.evaluation.evaluate",
+    "Ranking": "osnet.evaluation.ranking",
     "Weights": "osnet.checkpoint.weights",
     "convert": "osnet.checkpoint.convert",
     "create_model": "osnet.models.load",
+    "evaluate": "osnet.evaluation.evaluate",
     "fetch": "osnet.hub.fetch",
     "get_card": "osnet.hub.catalog",
     "list_cards": "osnet.hub.catalog",
     "list_models": "osnet.variants",
     "load": "osnet.models.load",
+    "rank": "osnet.evaluation.ranking",
     "read_weights": "osnet.models.reference",
+    "rerank": "osnet.evaluation.rerank",
 }
 
 __all__ = [
     "Card",
     "Embedder",
+    "Evaluation",
+    "Ranking",
     "Weights",
     "__version__",
     "convert",
     "create_model",
+    "evaluate",
     "fetch",
     "get_card",
     "list_cards",
     "list_models",
     "load",
+    "rank",
     "read_weights",
+    "rerank",
 ]
 
 guard_protobuf()
 
 
 def __getattr__(name: str) -> Any:
+    if name == "mshub":  # a user registers it by hand; see docs/mindspore-hub.md
+        return importlib.import_module("osnet.mshub")
     if name not in _HOMES:
         raise AttributeError(f"module 'osnet' has no attribute {name!r}; it has {', '.join(__all__)}")
     value = getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,147 @@
+"""``mindspore_hub.load("osnet")``: OSNet's names go through this package's verified loader, all others stay.
+
+Nothing happens on import: `register` is called by the user, after ``import mindspore_hub``.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from osnet.errors import CardError, DependencyError
+
+if TYPE_CHECKING:
+    from osnet.hub.card import Card
+
+_CLAIMS_OSNET = re.compile(rb"^\s*[\"']?model-name[\"']?\s*:\s*[\"']?osnet", re.IGNORECASE | re.MULTILINE)
+_CARD_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class _Patch:
+    hub: Any
+    original: Callable[..., Any]
+    wrapper: Callable[..., Any]
+
+
+_patch: _Patch | None = None
+_lock = threading.Lock()
+
+
+def register() -> None:
+    """Make ``mindspore_hub.load`` take OSNet's names through `osnet.load`.
+
+    From then on ``osnet``, the aliases (``osnet_market1501``), the uids of the package's cards and paths of cards of an
+    OSNet are verified at every load and need no network once cached; ``num_classes``, ``pretrained`` and
+    ``force_reload`` mean what they mean there. Every other name reaches the original unchanged. Calling it twice is
+    calling it once. A ``from mindspore_hub import load`` of before keeps the original.
+
+    Raises:
+        DependencyError: mindspore_hub is not imported yet.
+    """
+    global _patch
+    hub: Any = sys.modules.get("mindspore_hub")
+    if hub is None or not callable(getattr(hub, "load", None)):
+        raise DependencyError(
+            "osnet.mshub.register(): expected mindspore_hub to be imported, found it is not; "
+            "import mindspore_hub first (osnet.load() needs neither)"
+        )
+    with _lock:
+        if _patch is None or hub.load is not _patch.wrapper:
+            _patch = _Patch(hub, hub.load, _wrap(hub.load))
+            hub.load = _patch.wrapper
+
+
+def unregister() -> None:
+    """Give ``mindspore_hub.load`` back as it was; without a `register` before, nothing happens."""
+    global _patch
+    with _lock:
+        if _patch is not None and _patch.hub.load is _patch.wrapper:  # else somebody wrapped it after us
+            _patch.hub.load = _patch.original
+        _patch = None
+
+
+def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def load(name: Any, *args: Any, **kwargs: Any) -> Any:
+        patch = _patch
+        active = patch is not None and patch.wrapper is load
+        card = _card(name, kwargs.get("source", "gitee")) if active else None
+        if card is None:
+            return original(name, *args, **kwargs)
+        kwargs.pop("source", None)
+        return _load(card, *args, **kwargs)
+
+    return load
+
+
+def _load(
+    card: Card,
+    *args: Any,
+    pretrained: bool = True,
+    force_reload: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """As ``mindspore_hub.load``, for `card`."""
+    from osnet.models.load import load
+    from osnet.mshub.entry import create_network, read_options
+
+    for keyword, value in (("pretrained", pretrained), ("force_reload", force_reload)):
+        if not isinstance(value, bool):
+            raise TypeError(f"{keyword}: expected True or False, got {value!r}")
+    options = read_options("mindspore_hub.load", ("num_classes",), args, kwargs)
+    if not pretrained:
+        return create_network(card.name.lower(), **options)
+    return load(card, cache_dir=_hub_of(card), force=force_reload, **options)
+
+
+def _card(name: Any, source: Any) -> Card | None:
+    """The card of an OSNet that `name` stands for; None when the name is none of ours.
+
+    Raises:
+        CardError: a file that says it is the card of an OSNet, and is not a good one.
+    """
+    if not isinstance(name, str) or source not in ("gitee", "local"):
+        return None
+    from osnet.hub import catalog
+
+    if name.lower().endswith(".md"):
+        return _card_at(Path(name))
+    known = {*catalog.aliases(), *(card.uid for card in catalog.list_cards())} if source == "gitee" else set()
+    return catalog.get_card(name) if name.lower() in known else None
+
+
+def _card_at(path: Path) -> Card | None:
+    from osnet.files import open_regular
+    from osnet.hub.card import parse_card
+    from osnet.variants import VARIANTS
+
+    try:
+        path = path.expanduser().resolve()
+        with open_regular(path) as file:
+            data = file.read(_CARD_BYTES + 1)
+    except (OSError, ValueError, RuntimeError):
+        return None
+    try:
+        card = parse_card(data, path=path)
+    except CardError:
+        if _CLAIMS_OSNET.search(data):
+            raise
+        return None
+    return card if card.name.lower() in ("osnet", *VARIANTS) else None
+
+
+def _hub_of(card: Card) -> Path | None:
+    """The cache that `card` stands in, when it stands where mindspore_hub keeps cards; else the usual one (None)."""
+    from osnet.hub.catalog import CARDS
+
+    if card.path is None or len(card.path.parents) < 3:
+        return None
+    root = card.path.parents[2]
+    return root if root != CARDS and card.path == root / f"{card.uid}.md" else None
