@@ -126,6 +126,7 @@ def test_big_endian_and_strided_arrays_are_written_as_their_values() -> None:
 
 
 BIG = 10**8
+PARTS = field(1, b"x.y"), dim(2) + field(2, b"Float32")
 REFUSED = [
     ("44-cut-inside-a-content", entry(content=floats(1))[:-1], r"cut off.*fetch it again"),
     ("44-cut-inside-a-length", b"\x0a\x80", "entry 1 is cut off"),
@@ -133,6 +134,26 @@ REFUSED = [
     ("45-content-too-long", entry(b"x.y", (1,), content=floats(1, 2)), r"x\.y .*expected 4 bytes, got 8"),
     ("45-no-content-for-a-shape", entry(b"x.y", (3,)) + entry(b"x.y", (3,)), r"x\.y .*expected 12 bytes, got 0"),
     ("45-content-half-an-item", entry(b"x.y", (), content=b"\0\0\0"), r"x\.y .*expected 4 bytes, got 3"),
+    (
+        "45-content-shorter-than-its-field",
+        field(1, PARTS[0] + field(2, PARTS[1] + b"\x1a\x04" + floats(1, 2))),
+        r"x\.y has the unexpected field 0",
+    ),
+    (
+        "45-content-longer-than-its-field",
+        field(1, PARTS[0] + field(2, PARTS[1] + b"\x1a\x09" + floats(1, 2))),
+        r"x\.y is cut off: 9 bytes declared at byte \d+, 8 are there",
+    ),
+    (
+        "45-tensor-shorter-than-its-field",
+        field(1, PARTS[0] + b"\x12\x0f" + PARTS[1] + field(3, floats(1, 2))),
+        r"x\.y has the unexpected field 16",
+    ),
+    (
+        "45-tensor-longer-than-its-field",
+        field(1, PARTS[0] + b"\x12\x16" + PARTS[1] + field(3, floats(1, 2))),
+        r"x\.y is cut off: 22 bytes declared at byte \d+, 21 are there",
+    ),
     ("46-negative-dimension", entry(b"x.y", (-1,)), r"x\.y has the dimension -1;"),
     ("46-two-negative-dimensions", entry(b"x.y", (-1, -1), content=floats(1)), r"x\.y has the dimension -1;"),
     ("46-absurd-dimension", entry(b"x.y", (BIG,)), r"x\.y has the dimension 100,000,000"),
