@@ -26,7 +26,7 @@ from typing import IO, Any, Union
 
 from osnet.data.drawn.camera import WORLDS
 from osnet.data.drawn.plan import GALLERY, QUERY, TRAIN, Settings, draw_share, plan
-from osnet.errors import DiskError, OptionError
+from osnet.errors import DiskError, OptionError, OsnetError
 from osnet.files import sync_folder
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -84,8 +84,11 @@ def draw_dataset(
     """Draw ``identities x cameras x images_per_camera`` crops, 128 high and 64 wide, and some of strangers, into `out`.
 
     Identities of training and test are disjoint. Of each test identity every camera gives one query, the rest of its
-    pictures are the gallery. The same arguments give the same pixels whatever the number of workers, and the same
-    bytes with the same Pillow (its libjpeg decides about the bytes of a JPEG). The folder appears whole or not at all.
+    pictures are the gallery. The folder appears whole or not at all.
+
+    The same arguments give the same bytes with the same Pillow, whatever the number of workers and the versions of
+    Python (3.9 to 3.11) and NumPy (1.22 to 2.4). Another Pillow may draw or round in another way (between 10.4 and
+    11.3 and between 12.0 and 13.0 it changed), and another libjpeg writes other bytes for equal pixels.
 
     Args:
         out: folder that does not exist yet, or an empty one.
@@ -104,6 +107,7 @@ def draw_dataset(
     Raises:
         OptionError: a value out of range, or `out` is a file or a folder with something in it; nothing was drawn.
         DiskError: `out` cannot be written; nothing is left.
+        OsnetError: a drawing process was killed; nothing is left.
     """
     settings = _checked(identities, cameras, images_per_camera, seed, world, train_share, distractors)
     if workers is not None:
@@ -135,7 +139,7 @@ def draw_dataset(
         (private / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         _publish(private, final)
     except OSError as error:
-        if isinstance(error, DiskError):
+        if isinstance(error, OsnetError):
             raise
         raise DiskError(
             f"cannot draw into {str(final)!r}: {error.strerror or error}; expected a folder with room to write in"
@@ -259,7 +263,7 @@ def _drawn_by(processes: int, settings: Settings, root: Path) -> Iterator[tuple[
                 else:
                     complaints.seek(0)
                     last = (complaints.read().strip().splitlines() or ["no reason given"])[-1]
-                    raise OSError(errno.ECHILD, f"a drawing process ended early ({last})")
+                    raise OsnetError(f"a drawing process ended early: {last}; draw with workers=1 to see where")
         finally:
             for worker in workers:
                 worker.kill()

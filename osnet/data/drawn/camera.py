@@ -25,6 +25,8 @@ SCENES = {
     "street": ("facade", "shops", "park", "bricks", "parking", "crossing"),
     "indoor": ("corridor", "mall", "platform", "office", "supermarket", "lobby"),
 }
+_MOVED = ImageFilter.Kernel((5, 5), [0] * 10 + [1] * 5 + [0] * 10)
+"""A step to the side while the shutter was open."""
 _COURSES = (0.0, 180.0, 90.0, 35.0, -135.0, -60.0, 150.0, -95.0, 15.0)
 
 
@@ -116,7 +118,7 @@ def expose(image: Image.Image, camera: Camera, rows: int, rng: random.Random) ->
     image = image.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
     blur = camera.blur * rng.uniform(0.5, 1.3)
     if rng.random() < 0.08:
-        image = image.filter(ImageFilter.BoxBlur((rng.uniform(0.8, 1.8), 0.3)))  # moved while the shutter was open
+        image = image.filter(_MOVED)
     elif blur > 0.25:
         image = image.filter(ImageFilter.BoxBlur(blur))
     exposure = math.exp(rng.gauss(0, camera.exposure_spread))

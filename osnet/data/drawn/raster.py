@@ -97,6 +97,10 @@ class Canvas:
         limited = np.minimum(np.maximum(self.colour, 0), 255).astype(np.uint8)
         return np.ascontiguousarray(limited.T).reshape(self.height, self.width, 3)
 
+    def darken(self, shadow: Array) -> None:
+        """Take away that share of the light, (height, width)."""
+        self.colour *= 1 - shadow.ravel()
+
     def paint(self, figure: Figure, light: Light, scale: float, left: float, top: float) -> None:
         """Paint `figure` where nothing nearer stands; (left, top) in metres is the corner of the canvas.
 

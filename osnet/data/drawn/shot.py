@@ -6,12 +6,13 @@ import math
 import random
 from functools import lru_cache
 
-from PIL import Image, ImageDraw, ImageFilter
+import numpy as np
+from PIL import Image, ImageDraw
 
 from osnet.data.drawn.body import build, draw_pose
 from osnet.data.drawn.camera import HEIGHT, Camera, expose, place_camera, to_array
 from osnet.data.drawn.person import Person, draw_person
-from osnet.data.drawn.raster import Canvas, Figure
+from osnet.data.drawn.raster import Array, Canvas, Figure
 from osnet.data.drawn.scene import FOOT, SPAN, TALL, backdrop, place_object
 from osnet.data.drawn.solids import View
 from osnet.data.drawn.streams import stream
@@ -107,9 +108,9 @@ def _paint(
     scale = rows / (bottom - top)
     wide = round((right - left) * scale)
     ground = _ground(seed, camera, wide, rows, rng)
-    for body in (*others, figure):
-        _shadow(ground, body, box, scale, rng)
     canvas = Canvas(to_array(ground))
+    for body in (*others, figure):
+        canvas.darken(_shadow(body, box, scale, ground.size, rng))
     for body in (figure, *others):
         canvas.paint(body, camera.light, scale, left, top)
     return Image.fromarray(canvas.image())
@@ -128,19 +129,12 @@ def _ground(seed: int, camera: Camera, wide: int, rows: int, rng: random.Random)
     return piece.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else piece
 
 
-def _shadow(ground: Image.Image, figure: Figure, box: Box, scale: float, rng: random.Random) -> None:
-    """Where the feet touch the ground it is darker."""
+def _shadow(figure: Figure, box: Box, scale: float, size: tuple[int, int], rng: random.Random) -> Array:
+    """Share of the light that is gone around the feet, (rows, columns), for a picture of `size`."""
     left, _, right, bottom = figure.extent
-    foot = (bottom - box[1]) * scale
-    middle = ((left + right) / 2 - box[0]) * scale
-    half, flat = 0.34 * scale, 0.085 * scale
-    middle += rng.uniform(-0.2, 0.2) * half
-    stain = _stain().resize((max(2, round(2 * half)), max(2, round(2 * flat))), Image.Resampling.BILINEAR)
-    ground.paste((18, 18, 22), (round(middle - half), round(foot - 1.5 * flat)), stain)
-
-
-@lru_cache(maxsize=1)
-def _stain() -> Image.Image:
-    stain = Image.new("L", (64, 64), 0)
-    ImageDraw.Draw(stain).ellipse((12, 12, 52, 52), fill=150)
-    return stain.filter(ImageFilter.GaussianBlur(6))
+    half, flat = 0.3 * scale, 0.075 * scale
+    x = (np.arange(size[0]) - ((left + right) / 2 - box[0]) * scale) / half + rng.uniform(-0.2, 0.2)
+    y = (np.arange(size[1]) - (bottom - box[1]) * scale) / flat + 0.5
+    inside = np.maximum(1 - (x * x)[None, :] - (y * y)[:, None], 0)
+    shadow: Array = np.minimum(inside, 0.6).astype(np.float32)
+    return shadow

@@ -44,6 +44,11 @@ class View:
         return right * scale, -up * scale, near, scale
 
 
+def _length(a: float, b: float) -> float:
+    """As math.hypot, whose last digit differs between versions of Python."""
+    return math.sqrt(a * a + b * b)
+
+
 class Solids:
     """Collects shapes, then works out the outlines of all limbs and all balls at once."""
 
@@ -57,7 +62,7 @@ class Solids:
         """A round limb between two joints with its radii there."""
         ax, ay, near_a, scale_a = self._view.project(start)
         bx, by, near_b, scale_b = self._view.project(end)
-        length = max(1e-3, math.hypot(bx - ax, by - ay))
+        length = max(1e-3, _length(bx - ax, by - ay))
         line = (ax, ay, (bx - ax) / length, (by - ay) / length, length)
         self._limbs.append((*line, first * scale_a, last * scale_b, near_a, near_b, texture))
 
@@ -66,17 +71,17 @@ class Solids:
         x, y, near, scale = self._view.project(centre)
         cos, sin = math.cos(self._view.yaw), math.sin(self._view.yaw)
         steep, flat = math.sin(self._view.pitch), math.cos(self._view.pitch)
-        deep = math.hypot(a * sin, b * cos)
-        tall = math.hypot(c * flat, deep * steep) * scale
+        deep = _length(a * sin, b * cos)
+        tall = _length(c * flat, deep * steep) * scale
         turn = math.atan2(b * sin, a * cos) / math.tau
-        across, thick = math.hypot(a * cos, b * sin) * scale, math.hypot(deep * flat, c * steep) * scale
+        across, thick = _length(a * cos, b * sin) * scale, _length(deep * flat, c * steep) * scale
         self._balls.append((x, y, tall, across, thick, near, turn, boxy, texture))
 
     def trunk(self, top: Point, bottom: Point, wide: Sequence[float], deep: Sequence[float], texture: int) -> None:
         """A body of oval sections: half widths and half depths at even steps from top to bottom."""
         ax, ay, near_a, scale_a = self._view.project(top)
         bx, by, near_b, scale_b = self._view.project(bottom)
-        length = max(1e-3, math.hypot(bx - ax, by - ay))
+        length = max(1e-3, _length(bx - ax, by - ay))
         knots = np.linspace(0, 1, len(wide))
         a, b = np.interp(_STEPS, knots, wide), np.interp(_STEPS, knots, deep)
         cos, sin = math.cos(self._view.yaw), math.sin(self._view.yaw)
