@@ -55,10 +55,20 @@ class Weights:
     variant: Variant
     num_classes: int
     arrays: Mapping[str, Float32] = field(repr=False)
-    extras: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    extras: Mapping[str, Any] = field(default_factory=dict, repr=False)
     sha256: str | None = None
     source: str = ""
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for array in self.arrays.values():
+            array.flags.writeable = False
+        for name in ("arrays", "extras"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = (self.variant, self.num_classes, dict(self.arrays), dict(self.extras))
+        return type(self), (*values, self.sha256, self.source, self.notes)
 
     @classmethod
     def from_arrays(
@@ -95,8 +105,8 @@ class Weights:
         return cls(
             variant=variant,
             num_classes=num_classes,
-            arrays=MappingProxyType(taken),
-            extras=MappingProxyType({**left, **(extras or {})}),
+            arrays=taken,
+            extras={**left, **(extras or {})},
             sha256=sha256,
             source=source,
             notes=notes,
@@ -105,7 +115,7 @@ class Weights:
     def without_classifier(self) -> Weights:
         """The same network as a feature extractor: ``num_classes`` 0."""
         names = _expected(self.variant, 0)
-        return replace(self, num_classes=0, arrays=MappingProxyType({name: self.arrays[name] for name in names}))
+        return replace(self, num_classes=0, arrays={name: self.arrays[name] for name in names})
 
     def published_order(self) -> dict[str, Float32]:
         """`arrays` in the order of the published checkpoints: first what is trained, then the moving statistics."""
@@ -266,10 +276,7 @@ def _as_float32(
                 bad.append(original)
         elif parameter.kind == "var" and (array < 0).any():
             raise WeightsError(f"{where}{original} is a variance and holds negative values; the file is damaged")
-        if array.flags.writeable:
-            array = array.copy() if array is given else array
-            array.flags.writeable = False
-        taken[name] = array
+        taken[name] = array.copy() if array is given and array.flags.writeable else array
     if bad:
         raise WeightsError(
             f"{where}NaN or infinity in {len(bad)} of {len(expected)} parameters ({_few(bad)}); "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
+import pickle
 import re
 from pathlib import Path
 
@@ -87,6 +89,15 @@ def test_without_classifier() -> None:
     assert list(bare.arrays) == [name for name in ARRAYS if not name.startswith("classifier")]
     assert (bare.sha256, bare.source) == (weights.sha256, weights.source)
     assert list(bare.without_classifier().arrays) == list(bare.arrays)
+
+
+def test_weights_travel_between_processes() -> None:
+    weights = Weights.from_arrays(ARRAYS, source="a.ckpt", sha256="ab", extras={"epoch": 3})
+    for twin in (pickle.loads(pickle.dumps(weights)), copy.deepcopy(weights)):
+        assert same(dict(twin.arrays), ARRAYS)
+        assert (twin.variant, twin.num_classes, twin.sha256, twin.source) == (weights.variant, 3, "ab", "a.ckpt")
+        assert dict(twin.extras) == {"epoch": 3}
+        assert not any(array.flags.writeable for array in twin.arrays.values())
 
 
 def test_printing_weights_is_short() -> None:
