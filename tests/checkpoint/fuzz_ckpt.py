@@ -25,7 +25,7 @@ MEMORY_TIMES = 4
 MEMORY_PLUS = 8_192
 """... and what Python itself needs for a few arrays and an error, in bytes."""
 SLOWEST_SECONDS = 1.0
-HANG_SECONDS = 20
+HANG_SECONDS = 60
 
 _INTERESTING = [varint(n) for n in (0, 1, 2, 3, 7, 8, 9, 10, 18, 26, 127, 128, 255, 2**16, 2**31, 2**32, 2**63, -1)]
 _PIECES = [
@@ -98,7 +98,7 @@ def run(count: int | None, seconds: float | None, seed: int) -> dict[str, float]
         for data in mutated(count, seed):
             if time.monotonic() > end:
                 break
-            if figures["files"] % 1000 == 0:
+            if figures["files"] % 100 == 0:
                 faulthandler.dump_traceback_later(HANG_SECONDS, exit=True, file=sys.__stderr__)
             tracemalloc.reset_peak()
             before, start = tracemalloc.get_traced_memory()[0], time.process_time()
