@@ -139,6 +139,45 @@ def serving(context: ssl.SSLContext | None = None) -> Iterator[Server]:
             thread.join()
 
 
+@contextlib.contextmanager
+def proxying() -> Iterator[tuple[str, list[str]]]:
+    """A proxy for HTTPS on loopback: its URL, and the hosts that it was asked to connect to."""
+    asked: list[str] = []
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += self.request.recv(65536)
+            target = head.split(b" ")[1].decode()
+            asked.append(target)
+            host, _, port = target.rpartition(":")
+            with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 10) as upstream:
+                self.request.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+                back = threading.Thread(target=relay, args=(upstream, self.request), daemon=True)
+                back.start()
+                relay(self.request, upstream)
+                back.join()
+
+    def relay(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    class Listener(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Listener(("127.0.0.1", 0), Handler) as listener:
+        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        try:
+            yield f"http://localhost:{listener.server_address[1]}", asked
+        finally:
+            listener.shutdown()
+            thread.join()
+
+
 def whole(data: bytes, **headers: object) -> Reply:
     """200 with all of `data`; `headers` replace or add."""
     return lambda exchange: _send(exchange, data, "200 OK", {"content_length": len(data), **headers})

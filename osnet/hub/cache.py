@@ -127,14 +127,12 @@ def make_folder(folder: Path) -> None:
     """Create `folder` and its parents.
 
     Raises:
-        CacheError: it cannot be created or written to; the message names the setting.
+        CacheError: it cannot be created; the message names the setting.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         refuse(folder, error)
-    if not os.access(folder, os.W_OK | os.X_OK):
-        refuse(folder, PermissionError(errno.EACCES, "no permission to write"))
 
 
 def refuse(path: Path, error: OSError, needed: int | None = None) -> NoReturn:

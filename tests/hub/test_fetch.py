@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import random
 import subprocess
@@ -117,7 +118,7 @@ def test_a_published_card_uses_the_file_of_another_with_the_same_sha256(
     path.write_bytes(b"not the published bytes")
     with pytest.raises(Exception, match="expected the checkpoint"):
         fetch("osnet", offline=True)
-    digest = __import__("hashlib").sha256(b"not the published bytes").hexdigest()
+    digest = hashlib.sha256(b"not the published bytes").hexdigest()
     cards = [
         replace(card, assets=(Asset("ckpt", card.checkpoint.link, digest),)) if card in (seed, older) else card
         for card in catalog.list_cards()
@@ -204,6 +205,7 @@ def test_a_cached_file_needs_no_network_library(card: Card) -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("progress", "shown"), [(True, True), (False, False), (None, False)])
 def test_progress_bar(
     progress: bool | None, shown: bool, card: Card, https_server: Server, capsys: pytest.CaptureFixture[str]

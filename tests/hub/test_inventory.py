@@ -111,6 +111,7 @@ def test_remove_what_is_not_there(name: str, filled: Path) -> None:
     assert (filled.parent / "precious").exists()
 
 
+@pytest.mark.slow
 def test_partial_files(card: Card, cache: Path, https_server: Server) -> None:
     https_server.on("/x.ckpt", pausing(DATA * 100, 500_000, threading.Event()))
     process = start("import sys, osnet; osnet.fetch(sys.argv[1])", card.path)

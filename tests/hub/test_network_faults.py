@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 
 from osnet.errors import DownloadError, HashError, OsnetError, UrlError
-from osnet.hub.fetch import fetch
-from osnet.hub.settings import read_settings
 from tests.conftest import CardMaker
 from tests.hub.conftest import Fetch, files_in
 from tests.servers import (
     Authority,
+    Exchange,
     Reply,
     Server,
     cut,
@@ -27,6 +26,7 @@ from tests.servers import (
     gzipped,
     hang,
     in_turn,
+    proxying,
     ranged,
     redirect,
     serving,
@@ -100,7 +100,8 @@ def test_redirect_without_a_location_or_with_an_endless_body(
 ) -> None:
     def endless(exchange) -> None:
         exchange.head(head, location="/y", transfer_encoding="chunked")
-        endless_chunks()(type("", (), {"head": lambda **_: None, "send": exchange.send, "closed": exchange.closed}))
+        while not exchange.closed.is_set():
+            exchange.send(b"1000\r\n%s\r\n" % (b"x" * 4096))
 
     card = make_card(https_server.on("/x.ckpt", endless), DATA)
     https_server.on("/y", status(head))
@@ -137,6 +138,7 @@ def test_fault_17_endless_chunks(https_server: Server, make_card: CardMaker, fet
     assert len(https_server.requests) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["body", "head", "after-some", "silent"])
 def test_fault_18_one_byte_now_and_then(
     where: str, https_server: Server, make_card: CardMaker, fetch_from: Fetch, cache: Path
@@ -154,6 +156,7 @@ def test_fault_18_one_byte_now_and_then(
     assert clean(cache, error, "x.ckpt", "not done in time", "OSNET_TIMEOUT")
 
 
+@pytest.mark.slow
 def test_fault_18_a_slow_address_leaves_time_for_the_next(
     https_server: Server, make_card: CardMaker, fetch_from: Fetch, authority: Authority
 ) -> None:
@@ -295,6 +298,19 @@ def test_fault_23_wrong_content_range(
     assert resumed.headers["range"] == "bytes=100000-"
     assert resumed.headers["if-range"] == '"one"'
     assert all("range" not in exchange.headers for exchange in rest)
+
+
+def test_fault_23_the_body_of_a_wrong_range_is_not_waited_for(
+    https_server: Server, make_card: CardMaker, fetch_from: Fetch
+) -> None:
+    def wrong(exchange: Exchange) -> None:
+        exchange.head("206 Partial Content", transfer_encoding="chunked", content_range="bytes 0-299999/300000")
+        hang(exchange)
+
+    card = make_card(https_server.on("/x.ckpt", in_turn(cut(DATA, 100_000), wrong, whole(DATA))), DATA)
+    started = time.monotonic()
+    assert fetch_from(card, https_server, read_timeout=10).read_bytes() == DATA
+    assert time.monotonic() - started < 8
 
 
 def test_fault_23_whole_chunks_that_are_too_few_are_kept(
@@ -482,19 +498,28 @@ def test_fault_29_wrong_bytes_from_every_address(
     assert len(https_server.requests) == 3
 
 
-def test_proxy_of_the_environment_is_used(
-    authority: Authority, https_server: Server, make_card: CardMaker, monkeypatch: pytest.MonkeyPatch, cache: Path
+@pytest.mark.slow
+def test_proxy_of_the_environment(
+    https_server: Server, make_card: CardMaker, fetch_from: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = make_card(https_server.on("/x.ckpt", whole(DATA)), DATA)
+    with proxying() as (url, asked):
+        monkeypatch.setenv("HTTPS_PROXY", url)
+        assert fetch_from(card, https_server).read_bytes() == DATA
+        assert asked == [https_server.host]
+        https_server.on("/x.ckpt", drip(DATA, 0.1))
+        started = time.monotonic()
+        with pytest.raises(DownloadError, match="not done in time"):
+            fetch_from(card, https_server, force=True, timeout=1)
+        assert time.monotonic() - started < 4
+
+
+def test_a_proxy_that_refuses(
+    https_server: Server, make_card: CardMaker, fetch_from: Fetch, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
     card = make_card(https_server.on("/x.ckpt", whole(DATA)), DATA)
     with serving() as proxy:
-
-        def tunnel(exchange) -> None:
-            exchange.head("503 Closed today", content_length=0)
-
-        proxy.replies[https_server.host] = tunnel
         monkeypatch.setenv("HTTPS_PROXY", proxy.url(""))
-        with pytest.raises(DownloadError, match="the proxy does not answer"):
-            fetch(card, allow_hosts=[https_server.host], timeout=2)
-        assert https_server.host in proxy.paths
+        assert clean(cache, refused(fetch_from, card, https_server), "the proxy does not answer")
+        assert set(proxy.paths) == {https_server.host}
     assert https_server.requests == []
-    assert read_settings().cache == cache
