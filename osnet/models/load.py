@@ -101,12 +101,30 @@ def create_model(name: str, num_classes: int = 0) -> OSNet:
 
 def network_from_weights(weights: Weights, num_classes: int = 0) -> OSNet:
     """A network with `weights`; arguments and report as for `load`."""
-    import numpy as np
-
     network = _inference_network(weights.variant, check_num_classes(num_classes))
+    report = set_weights(network, weights)
+    logger.info("%s", report)
+    if report.new:
+        warnings.warn(
+            f"the classifier for {num_classes} identities is new and random: the checkpoint's has "
+            f"{weights.num_classes or 'none'}; train it before its logits mean anything",
+            NewClassifierWarning,
+            stacklevel=3,
+        )
+    return network
+
+
+def set_weights(network: OSNet, weights: Weights) -> LoadReport:
+    """Set the parameters of `network`, and its ``load_report``; the classifier only if it has as many classes.
+
+    Raises:
+        WeightsError: the network is another one. All is checked before anything is set.
+    """
+    import numpy as np
     from mindspore import Tensor
 
-    arrays = weights.arrays if num_classes == weights.num_classes else weights.without_classifier().arrays
+    same_classes = network.num_classes == weights.num_classes
+    arrays = weights.arrays if same_classes else weights.without_classifier().arrays
     slots = network.parameters_dict()
     new = tuple(name for name in slots if name not in arrays)
     wrong = [name for name, a in arrays.items() if name not in slots or tuple(slots[name].shape) != a.shape]
@@ -122,15 +140,7 @@ def network_from_weights(weights: Weights, num_classes: int = 0) -> OSNet:
         unused=tuple(name for name in weights.arrays if name not in arrays),
         set_aside=tuple(weights.extras),
     )
-    logger.info("%s", network.load_report)
-    if new:
-        warnings.warn(
-            f"the classifier for {num_classes} identities is new and random: the checkpoint's has "
-            f"{weights.num_classes or 'none'}; train it before its logits mean anything",
-            NewClassifierWarning,
-            stacklevel=3,
-        )
-    return network
+    return network.load_report
 
 
 def _inference_network(variant: Variant, num_classes: int) -> OSNet:

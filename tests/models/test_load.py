@@ -11,6 +11,7 @@ import pytest
 from osnet.checkpoint.mindspore import write_ckpt
 from osnet.errors import OptionError, UnknownModelError, WeightsError
 from osnet.models.reference import read_weights, variant_of
+from osnet.variants import get_variant
 from tests.recipe import recipe_arrays, recipe_weights
 
 ROOT = Path(__file__).parents[2]
@@ -19,9 +20,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     """x0.25 with 10 classes and some optimizer state, as MindSpore writes it."""
-    from osnet.variants import VARIANTS
-
-    arrays = recipe_arrays(VARIANTS["osnet_x0_25"])
+    arrays = recipe_arrays(get_variant("osnet_x0_25"))
     path = tmp_path / "run.ckpt"
     moments = {f"moment1.{name}": np.zeros_like(array) for name, array in list(arrays.items())[:3]}
     path.write_bytes(write_ckpt({**arrays, **moments, "global_step": np.array([7], np.int32)}))
@@ -150,16 +149,35 @@ for call, expected in (
         assert "known: osnet, osnet_x1_0, osnet_x0_75" in run.stdout
         assert "unknown keyword classes; known: num_classes, pretrained" in run.stdout
 
-    def test_a_network_of_another_shape_is_refused_and_unchanged(self) -> None:
+    @pytest.mark.parametrize("fault", ["misshapen", "missing"])
+    def test_fault_52_the_last_tensor_is_bad_and_the_network_is_unchanged(self, fault: str) -> None:
         from dataclasses import replace
         from types import MappingProxyType
 
-        from osnet.models.load import network_from_weights
+        from osnet.models.load import create_model, set_weights
 
-        weights = recipe_weights("osnet_x0_25")
-        wrong = {**weights.arrays, "fc.0.bias": np.zeros(3, np.float32)}
-        with pytest.raises(WeightsError, match=r"fc\.0\.bias"):
-            network_from_weights(replace(weights, arrays=MappingProxyType(wrong)))
+        network = create_model("osnet_x0_25")
+        before = {name: parameter.asnumpy().copy() for name, parameter in network.parameters_dict().items()}
+        arrays = dict(recipe_weights("osnet_x0_25", 0).arrays)
+        last = list(arrays)[-1]
+        if fault == "missing":
+            del arrays[last]
+        else:
+            arrays[last] = np.zeros(3, np.float32)
+        bad = replace(recipe_weights("osnet_x0_25", 0), arrays=MappingProxyType(arrays))
+        with pytest.raises(WeightsError, match=last.replace(".", r"\.")):
+            set_weights(network, bad)
+        for name, parameter in network.parameters_dict().items():
+            np.testing.assert_array_equal(parameter.asnumpy(), before[name])
+
+    def test_fault_52_a_file_whose_last_tensor_is_bad_gives_no_network(self, checkpoint: Path, tmp_path: Path) -> None:
+        import osnet
+
+        arrays = recipe_arrays(get_variant("osnet_x0_25"))
+        arrays["classifier.bias"] = np.full(10, np.nan, np.float32)
+        (tmp_path / "bad.ckpt").write_bytes(write_ckpt(arrays))
+        with pytest.raises(WeightsError, match=r"classifier\.bias"):
+            osnet.load(tmp_path / "bad.ckpt")
 
 
 def _site_without_editable() -> str:
