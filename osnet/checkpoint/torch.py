@@ -122,7 +122,7 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Array
         raise CheckpointError(
             f"a tensor has {len(size)} sizes and {len(stride)} strides; expected as many, up to {MAX_DIMS}"
         )
-    if any(type(number) is not int or number < 0 or number >> 62 for number in numbers):
+    if any(type(number) is not int or not 0 <= number < 1 << 62 for number in numbers):
         raise CheckpointError(f"a tensor has an impossible size, stride or offset: {', '.join(map(_shown, numbers))}")
     count = math.prod(size)
     last = offset + sum((length - 1) * step for length, step in zip(size, stride)) if count else offset
