@@ -66,5 +66,9 @@ class DataError(OsnetError, ValueError):
     """A data set, or arrays of features and labels, that cannot give a meaningful answer."""
 
 
+class TrainingError(OsnetError, ArithmeticError):
+    """Training cannot go on: the loss is no longer a finite number."""
+
+
 class DependencyError(OsnetError, ImportError):
     """An optional package is missing, too old, or clashes with one that is loaded already."""

@@ -154,6 +154,9 @@ def obtain(
         raise OptionError("force: expected no force when offline, got both; downloading again needs the network")
     deadline = time.monotonic() + settings.timeout
     sha256 = card.checkpoint.sha256
+    beside = None if force else _beside(card, settings, keep=keep)
+    if beside is not None:
+        return beside
     final = cache.place(settings.cache, card)
     found = _look(final, sha256, settings, force=force, keep=keep)
     if found.step is Step.REFUSE_MISSING:
@@ -191,6 +194,20 @@ def obtain(
             f"{content.sha256 if content else 'nothing'}; check the disk and what else writes there"
         )
     return final, content
+
+
+def _beside(card: Card, settings: Settings, *, keep: bool) -> tuple[Path, cache.Content] | None:
+    """The card's file where it stands beside the card itself, as in a model published to a folder."""
+    if card.path is None:
+        return None
+    path = card.path.parent / urls.file_name(card.checkpoint.link)
+    if not path.is_file():
+        return None
+    content = cache.read(path, max_bytes=settings.limits.max_bytes, keep=keep)
+    if content is None or content.sha256 == card.checkpoint.sha256:
+        return None if content is None else (path, content)
+    logger.warning("%s is not used: expected SHA-256 %s, got %s", path, card.checkpoint.sha256, content.sha256)
+    return None
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,8 @@ def read_weights(model: ModelLike = "osnet", **fetch: Any) -> Weights:
 
 
 def variant_of(model: ModelLike) -> str:
-    """Name of the network that `model` stands for, without fetching anything: every published card is of x1.0.
+    """Name of the network that `model` stands for, without fetching anything: a card that names no
+    width is of x1.0, as all of the hub are.
 
     Raises:
         UnknownModelError: neither a network, a card nor a file.
@@ -75,6 +76,6 @@ def variant_of(model: ModelLike) -> str:
     from osnet.hub.card import Card
     from osnet.hub.catalog import get_card
 
-    if not isinstance(model, Card):
-        get_card(model)
-    return "osnet_x1_0"
+    card = model if isinstance(model, Card) else get_card(model)
+    named = card.fields["backbone-name"]
+    return named if named in VARIANTS else "osnet_x1_0"

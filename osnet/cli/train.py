@@ -1,0 +1,156 @@
+"""``osnet train``, ``osnet publish``, ``osnet synth``: data set → run → published checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from osnet.cli.options import AsJson, print_json
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command("synth")(synth)
+    app.command("train")(train)
+    app.command("publish")(publish)
+
+
+def synth(
+    out: Annotated[Path, typer.Argument(help="Folder to draw into; new or empty.")],
+    identities: Annotated[int, typer.Option(help="People, 2 to 9999.")] = 100,
+    cameras: Annotated[int, typer.Option(help="Cameras, 1 to 9.")] = 6,
+    images_per_camera: Annotated[int, typer.Option(help="Pictures of each person by each camera.")] = 4,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same pictures.")] = 0,
+    world: Annotated[str, typer.Option(help="street or indoor.")] = "street",
+    train_share: Annotated[float, typer.Option(help="Share of the people that is for training.")] = 0.5,
+    workers: Annotated[Optional[int], typer.Option(help="Processes; default: as many as processors.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a data set of pedestrians in Market-1501's layout."""
+    from osnet.data.synthetic import draw_dataset
+
+    drawn = draw_dataset(
+        out,
+        identities=identities,
+        cameras=cameras,
+        images_per_camera=images_per_camera,
+        seed=seed,
+        world=world,
+        train_share=train_share,
+        workers=workers,
+    )
+    if as_json:
+        print_json(drawn.as_dict())
+    else:
+        typer.echo(f"{out}: {drawn.train} training images, {drawn.query} queries, {drawn.gallery} gallery images")
+
+
+def train(
+    data: Annotated[Optional[Path], typer.Argument(help="Folder or table of the data set.")] = None,
+    out: Annotated[Optional[Path], typer.Option("--out", "-o", help="Folder of the run; new or empty.")] = None,
+    resume: Annotated[Optional[Path], typer.Option("--resume", metavar="RUN", help="Go on with this run.")] = None,
+    config: Annotated[Optional[Path], typer.Option("--config", "-c", help="YAML file; flags overrule it.")] = None,
+    model: Annotated[
+        Optional[str], typer.Option("--model", "-m", help="What to start from; a network's name for fresh weights.")
+    ] = None,
+    epochs: Annotated[Optional[int], typer.Option(help="Passes over the data.")] = None,
+    batch_size: Annotated[Optional[int], typer.Option(help="Images on each device for one pass.")] = None,
+    learning_rate: Annotated[Optional[float], typer.Option(help="Highest rate of the schedule.")] = None,
+    seed: Annotated[Optional[int], typer.Option(help="Of weights, samples and augmentation.")] = None,
+    settings: Annotated[
+        Optional[list[str]],
+        typer.Option("--set", metavar="KEY=VALUE", help="Any key of the configuration; may be repeated."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train or fine-tune a network. Under msrun all its processes train together."""
+    from osnet.errors import OptionError
+    from osnet.training.config import TrainConfig, read_config
+
+    flags = {
+        "data": data,
+        "model": model,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "seed": seed,
+    }
+    changes: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}
+    changes.update(_pairs(settings or []))
+    if (out is None) == (resume is None):
+        raise OptionError("expected --out FOLDER for a new run, or --resume RUN to go on with one")
+    from osnet.training import trainer
+
+    if resume is not None:
+        if changes or config:
+            raise OptionError(
+                f"--resume goes on with the configuration of the run; {', '.join(changes) or '--config'} "
+                "cannot be changed: start a new run with --model RUN/last.ckpt"
+            )
+        run = trainer.resume(resume)
+    else:
+        chosen = read_config(config, **changes) if config else TrainConfig.from_mapping(changes)
+        run = trainer.train(chosen, out)  # type: ignore[arg-type]
+    found = [line for line in run.metrics() if line.get("kind") == "evaluation"]
+    best = max(found, key=lambda line: float(line["mAP"])) if found else None
+    if as_json:
+        print_json({"run": str(run.root), "best": best})
+    else:
+        typer.echo(f"{run.root}: " + (f"best mAP {best['mAP']:.4f} after epoch {best['epoch']}" if best else "trained"))
+
+
+def publish(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    out: Annotated[Optional[Path], typer.Option("--out", "-o", help="Folder; default: RUN/published.")] = None,
+    name: Annotated[str, typer.Option(help="Of the model.")] = "",
+    dataset: Annotated[str, typer.Option(help="Training data as the card names it.")] = "",
+    author: Annotated[str, typer.Option(help="As the card names it.")] = "unknown",
+    user_id: Annotated[str, typer.Option(help="Publisher, first part of the uid.")] = "me",
+    license: Annotated[str, typer.Option(help="As the card names it.")] = "Apache2.0",
+    base_url: Annotated[Optional[str], typer.Option(help="Where the checkpoint will be uploaded to.")] = None,
+    with_optimizer: Annotated[bool, typer.Option("--with-optimizer", help="Keep the optimizer's state.")] = False,
+    last: Annotated[bool, typer.Option("--last", help="The last checkpoint instead of the best.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a run's checkpoint and its card, to load and share."""
+    from osnet.training.publishing import publish_run
+
+    more = {"base_url": base_url} if base_url else {}
+    found = publish_run(
+        run,
+        out,
+        name=name,
+        dataset=dataset,
+        author=author,
+        user_id=user_id,
+        license=license,
+        with_optimizer=with_optimizer,
+        last=last,
+        overwrite=overwrite,
+        **more,
+    )
+    if as_json:
+        print_json({"card": str(found.card), "checkpoint": str(found.checkpoint), "sha256": found.sha256})
+    else:
+        typer.echo(f"{found.card}\n{found.checkpoint}")
+
+
+def _pairs(settings: list[str]) -> dict[str, Any]:
+    """``key=value`` as YAML reads the value."""
+    import yaml
+
+    from osnet.errors import OptionError
+
+    found: dict[str, Any] = {}
+    for text in settings:
+        key, sign, value = text.partition("=")
+        if not sign:
+            raise OptionError(f"--set: expected KEY=VALUE, got {text!r}")
+        try:
+            found[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise OptionError(f"--set {key}: expected a YAML value, got {value!r}") from None
+    return found

@@ -1,0 +1,125 @@
+"""The images that a run learns from and those that it is measured by."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osnet.data.load import load_records
+from osnet.data.records import DISTRACTOR, JUNK, DataSet, Record
+from osnet.errors import DataError
+from osnet.training.config import TrainConfig
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingImages:
+    """Attributes:
+    paths, labels: training images and the class of each, int64 (N,), classes numbered by ascending person.
+    classes: number of identities.
+    query, gallery: held-out images; both empty when the data set has none.
+    held_out: what these are: ``test`` (the data set's query and gallery), ``val`` (held-out training identities).
+    protocol: of the evaluation.
+    name: layout of the data set.
+    fingerprint: SHA-256 of the names, persons and splits, to know the data again.
+    """
+
+    paths: tuple[Path, ...]
+    labels: NDArray[np.int64]
+    classes: int
+    query: tuple[Record, ...]
+    gallery: tuple[Record, ...]
+    held_out: str
+    protocol: str
+    name: str
+    fingerprint: str
+
+
+def find_images(config: TrainConfig) -> TrainingImages:
+    """What `config` trains and evaluates on.
+
+    Raises:
+        DataError: no data set, fewer than two identities, no identity with two images where a loss or the sampler
+            wants them, or too many identities held out.
+        OptionError: an unknown layout.
+    """
+    if not config.data:
+        raise DataError("no data: expected the folder of a data set; draw one with: osnet synth OUT")
+    found = load_records(config.data, config.dataset)
+    train = [r for r in found.split("train") if r.person not in (JUNK, DISTRACTOR)]
+    if not train and not found.split("val"):
+        # a plain folder of people has no split: all of it is there to learn from
+        found = load_records(config.data, config.dataset, split="train") if found.name in _UNSPLIT else found
+        train = [r for r in found.split("train") if r.person not in (JUNK, DISTRACTOR)]
+    if not train:
+        raise DataError(f"{config.data!r} ({found.name}) has no training images; expected a split 'train'")
+    train, query, gallery, held_out = _held_out(train, found, config)
+    people = sorted({r.person for r in train})
+    if len(people) < 2:
+        raise DataError(
+            f"the training images of {config.data!r} show {len(people)} identity; expected two or more to tell apart"
+        )
+    counts = Counter(r.person for r in train)
+    if max(counts.values()) < 2:
+        raise DataError(
+            f"each of the {len(people)} identities of {config.data!r} has one image; expected several of each, from "
+            "different cameras, to learn what stays the same"
+        )
+    number = {person: i for i, person in enumerate(people)}
+    return TrainingImages(
+        paths=tuple(r.path for r in train),
+        labels=np.array([number[r.person] for r in train], np.int64),
+        classes=len(people),
+        query=tuple(query),
+        gallery=tuple(gallery),
+        held_out=held_out,
+        protocol=_protocol(query, gallery, found),
+        name=found.name,
+        fingerprint=_fingerprint(found.root, train, query, gallery),
+    )
+
+
+_UNSPLIT = ("folder", "csv", "parquet")
+
+
+def _held_out(
+    train: list[Record], found: DataSet, config: TrainConfig
+) -> tuple[list[Record], list[Record], list[Record], str]:
+    if not config.val_identities:
+        query = list(found.split("query"))
+        return train, query, list(found.split("gallery")) if query else [], "test"
+    people = np.array(sorted({r.person for r in train}))
+    if config.val_identities > len(people) - 2:
+        raise DataError(
+            f"val_identities: {config.val_identities} of {len(people)} training identities cannot be held out; "
+            f"expected at most {len(people) - 2}"
+        )
+    chosen = set(np.random.default_rng([config.seed, 1]).permutation(people)[: config.val_identities].tolist())
+    of_view: dict[tuple[int, int | None], list[Record]] = defaultdict(list)
+    for r in train:
+        if r.person in chosen:
+            of_view[r.person, r.camera].append(r)
+    query = [views[0] for views in of_view.values()]
+    gallery = [r for views in of_view.values() for r in (views[1:] or views)]
+    return [r for r in train if r.person not in chosen], query, gallery, "val"
+
+
+def _protocol(query: list[Record], gallery: list[Record], found: DataSet) -> str:
+    seen = {r.camera for r in (*query, *gallery)}
+    if None in seen or len(seen) < 2:
+        return "camera-blind"
+    return "market1501" if found.protocol == "cuhk03" else found.protocol
+
+
+def _fingerprint(root: Path, *parts: list[Record]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        for r in part:
+            name = r.path.relative_to(root) if r.path.is_relative_to(root) else r.path
+            digest.update(f"{name.as_posix()}\0{r.person}\0".encode("utf-8", "surrogateescape"))
+        digest.update(b"\n")
+    return digest.hexdigest()

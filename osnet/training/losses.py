@@ -1,0 +1,83 @@
+"""Losses of re-identification on one batch: functions of MindSpore tensors, each a mean over the images.
+
+References:
+    Szegedy et al. Rethinking the Inception Architecture for Computer Vision. CVPR 2016, section 7 (label smoothing).
+    Hermans, Beyer, Leibe. In Defense of the Triplet Loss for Person Re-Identification. 2017, eq. 5 and section 2.
+    Sun et al. Circle Loss: A Unified Perspective of Pair Similarity Optimization. CVPR 2020, eq. 6 and 8.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mindspore import Tensor, ops
+
+_FAR = 1e9
+"""Keeps a masked entry out of a minimum, maximum or sum of exponentials."""
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Cross entropy with targets ``1 - smoothing`` for the label plus ``smoothing / classes`` for every class.
+
+    Args:
+        logits: float32 (B, C).
+        labels: int32 (B,).
+        smoothing: 0 to below 1.
+    """
+    logp = ops.log_softmax(logits, axis=-1)
+    hit = ops.one_hot(labels, logits.shape[1], Tensor(1.0), Tensor(0.0))
+    return -((1 - smoothing) * (logp * hit).sum(axis=1) + smoothing * logp.mean(axis=1)).mean()
+
+
+def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float | None = 0.3) -> Tensor:
+    """Each image against its farthest like and its nearest unlike image of the batch, in Euclidean distance.
+
+    Args:
+        features: float32 (B, D), not normalised.
+        labels: int32 (B,).
+        margin: ``max(0, margin + d_like - d_unlike)``; None: ``ln(1 + exp(d_like - d_unlike))``.
+    """
+    squares = (features * features).sum(axis=1)
+    squared = squares.expand_dims(1) + squares.expand_dims(0) - 2 * ops.matmul(features, features.T)
+    distances = ops.sqrt(ops.maximum(squared, Tensor(1e-12)))
+    like = _like(labels)
+    farthest = (distances * like).max(axis=1)
+    nearest = (distances + _FAR * like).min(axis=1)
+    if margin is None:
+        return _softplus(farthest - nearest).mean()
+    return ops.relu(margin + farthest - nearest).mean()
+
+
+def circle(features: Tensor, labels: Tensor, margin: float = 0.25, scale: float = 64.0) -> Tensor:
+    """Circle loss over all pairs of the batch, the images taken as anchors in turn.
+
+    Args:
+        features: float32 (B, D); their cosine similarities are compared.
+        labels: int32 (B,).
+        margin, scale: m and gamma.
+    """
+    squares = (features * features).sum(axis=1, keepdims=True)
+    unit = features * ops.rsqrt(ops.maximum(squares, Tensor(1e-12)))
+    similarity = ops.matmul(unit, unit.T)
+    like = _like(labels)
+    self_pair = ops.eye(labels.shape[0], labels.shape[0], features.dtype)
+    pull = ops.stop_gradient(ops.relu(1 + margin - similarity))
+    push = ops.stop_gradient(ops.relu(similarity + margin))
+    positive = -scale * pull * (similarity - (1 - margin)) - _FAR * (1 - like + self_pair)
+    negative = scale * push * (similarity - margin) - _FAR * like
+    return _softplus(_logsumexp(positive) + _logsumexp(negative)).mean()
+
+
+def _like(labels: Tensor) -> Tensor:
+    """float32 (B, B): 1 where two images show one person, an image and itself included."""
+    return (labels.expand_dims(1) == labels.expand_dims(0)).astype("float32")
+
+
+def _softplus(x: Tensor) -> Any:
+    # ln(1 + exp(x)) that neither overflows nor loses small values
+    return ops.relu(x) + ops.log1p(ops.exp(-ops.abs(x)))
+
+
+def _logsumexp(x: Tensor) -> Any:
+    peak = ops.stop_gradient(x.max(axis=1, keepdims=True))
+    return (ops.log(ops.exp(x - peak).sum(axis=1, keepdims=True)) + peak).squeeze(1)

@@ -1,0 +1,93 @@
+"""Adam, AdamW and SGD as cells that change parameters in place, with all their state in named parameters.
+
+The names are those of the published checkpoints: ``moment1.<parameter>``, ``moment2.<parameter>``, ``beta1_power``,
+``beta2_power``; for SGD ``moments.<parameter>``.
+
+References:
+    Kingma, Ba. Adam: A Method for Stochastic Optimization. ICLR 2015, algorithm 1 (epsilon as in section 2's end).
+    Loshchilov, Hutter. Decoupled Weight Decay Regularization. ICLR 2019, algorithm 2.
+    Sutskever et al. On the importance of initialization and momentum in deep learning. ICML 2013 (Nesterov).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import mindspore
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+
+from osnet.training.config import TrainConfig
+
+
+def create_optimizer(config: TrainConfig, params: Sequence[Parameter]) -> nn.Cell:
+    """The optimizer that `config` names, for `params`; call it with (gradients, rate)."""
+    kind: Any = Sgd if config.optimizer == "sgd" else Adam
+    return kind(config, params)
+
+
+class _Optimizer(nn.Cell):
+    def __init__(self, config: TrainConfig, params: Sequence[Parameter]) -> None:
+        super().__init__(auto_prefix=False)
+        self.params = ParameterTuple(params)
+        # norm layers and biases do not decay
+        self.decays = tuple(config.weight_decay if len(p.shape) > 1 else 0.0 for p in params)
+
+    def state(self) -> dict[str, Parameter]:
+        """Name to parameter: all that the next step depends on beside the network."""
+        raise NotImplementedError
+
+
+class Adam(_Optimizer):
+    """Adam; with ``optimizer: adamw`` the decay is taken off the weights instead of added to the gradients."""
+
+    def __init__(self, config: TrainConfig, params: Sequence[Parameter]) -> None:
+        super().__init__(config, params)
+        self.decoupled = config.optimizer == "adamw"
+        self.beta1, self.beta2, self.epsilon = config.beta1, config.beta2, config.epsilon
+        self.moment1 = self.params.clone(prefix="moment1", init="zeros")
+        self.moment2 = self.params.clone(prefix="moment2", init="zeros")
+        self.beta1_power = Parameter(Tensor(1.0, mindspore.float32), name="beta1_power", requires_grad=False)
+        self.beta2_power = Parameter(Tensor(1.0, mindspore.float32), name="beta2_power", requires_grad=False)
+        self.update = ops.Adam()
+
+    def state(self) -> dict[str, Parameter]:
+        return {p.name: p for p in (self.beta1_power, self.beta2_power, *self.moment1, *self.moment2)}
+
+    def construct(self, gradients: Any, rate: Tensor) -> Tensor:
+        power1 = self.beta1_power * self.beta1
+        power2 = self.beta2_power * self.beta2
+        self.beta1_power = power1
+        self.beta2_power = power2
+        for i in range(len(self.params)):
+            p, g, decay = self.params[i], gradients[i], self.decays[i]
+            if decay and self.decoupled:
+                ops.assign(p, p * (1 - rate * decay))
+            elif decay:
+                g = g + decay * p
+            self.update(
+                p, self.moment1[i], self.moment2[i], power1, power2, rate, self.beta1, self.beta2, self.epsilon, g
+            )
+        return rate
+
+
+class Sgd(_Optimizer):
+    """SGD with Nesterov momentum; the decay is added to the gradients."""
+
+    def __init__(self, config: TrainConfig, params: Sequence[Parameter]) -> None:
+        super().__init__(config, params)
+        self.momentum = config.momentum
+        self.moments = self.params.clone(prefix="moments", init="zeros")
+
+    def state(self) -> dict[str, Parameter]:
+        return {p.name: p for p in self.moments}
+
+    def construct(self, gradients: Any, rate: Tensor) -> Tensor:
+        for i in range(len(self.params)):
+            p, g, decay = self.params[i], gradients[i], self.decays[i]
+            if decay:
+                g = g + decay * p
+            moment = self.momentum * self.moments[i] + g
+            ops.assign(self.moments[i], moment)
+            ops.assign(p, p - rate * (g + self.momentum * moment))
+        return rate

@@ -1,0 +1,173 @@
+"""A run becomes a published model: a checkpoint in the published layout and a card in the hub's format beside it."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from osnet.checkpoint.mindspore import write_ckpt
+from osnet.checkpoint.weights import read_weights_file
+from osnet.errors import OptionError
+from osnet.files import publish as publish_file
+from osnet.hub.card import Asset, Card, parse_card, render_card
+from osnet.training.run import Run
+
+REPOSITORY = "https://gitee.com/mindspore/models/tree/master/research/cv/osnet"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
+_BASE_URL = "https://download.mindspore.cn/models"
+_RUN_STATE = ("passes_done", "best_mAP", "best_epoch", "evaluations_since_best")
+
+
+@dataclass(frozen=True)
+class Published:
+    """Attributes:
+    card: path of the ``.md`` file.
+    checkpoint: path of the ``.ckpt`` file beside it.
+    sha256: of the checkpoint.
+    """
+
+    card: Path
+    checkpoint: Path
+    sha256: str
+
+
+def publish_run(
+    run: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    name: str = "",
+    dataset: str = "",
+    author: str = "unknown",
+    user_id: str = "me",
+    license: str = "Apache2.0",
+    base_url: str = _BASE_URL,
+    with_optimizer: bool = False,
+    last: bool = False,
+    overwrite: bool = False,
+) -> Published:
+    """Write the run's best checkpoint (its last, if none was evaluated) and its card into the folder `out`.
+
+    The card's link is where the file would be uploaded to; as long as it stands beside the card, with the SHA-256 that
+    the card names, `osnet.load` takes it from there.
+
+    Args:
+        run: folder of a run.
+        out: folder to write into; default ``published`` in the run's folder.
+        name: of the model: lower-case letters, digits and ``_``; default ``<network>_<data set>``.
+        dataset: what the card names as the training data; default the data folder's name.
+        author, user_id, license: of the card.
+        base_url: folder that the checkpoint will be uploaded to.
+        with_optimizer: keep moments and counters, to train on elsewhere; else weights only.
+        last: the last checkpoint instead of the best.
+        overwrite: replace files that are there.
+
+    Raises:
+        OptionError: no run, nothing saved yet, a bad name.
+        CardError: a value that no card can hold.
+        FileExistsError: the files are there, and `overwrite` is false.
+        DiskError: `out` cannot be written.
+    """
+    opened = Run.open(run)
+    source = opened.last if last or not opened.best.is_file() else opened.best
+    if not source.is_file():
+        raise OptionError(f"{os.fspath(run)!r} has saved no checkpoint yet; let it finish an epoch")
+    weights = read_weights_file(source)
+    dataset = dataset or opened.origin["data"]
+    name = name or re.sub(r"[^a-z0-9_]+", "_", f"{weights.variant.name}_{dataset}".lower()).strip("_")
+    if not _NAME.fullmatch(name):
+        raise OptionError(f"name: expected lower-case letters, digits and _, got {name!r:.80}")
+    arrays: dict[str, Any] = dict(weights.published_order())
+    if with_optimizer:
+        arrays.update({key: value for key, value in weights.extras.items() if key not in _RUN_STATE})
+    data = write_ckpt(arrays)
+    digest = hashlib.sha256(data).hexdigest()
+    found = _evaluation(opened, int(weights.extras["step_num"]))
+    card = _card(opened, weights.variant.name, name, dataset, author, user_id, license, base_url, digest, found)
+    folder = Path(out) if out is not None else opened.root / "published"
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / f"{name}.ckpt"
+    publish_file(checkpoint, data, overwrite=overwrite)
+    publish_file(folder / f"{name}.md", render_card(card), overwrite=overwrite)
+    return Published(folder / f"{name}.md", checkpoint, digest)
+
+
+def _evaluation(run: Run, step: int) -> dict[str, Any] | None:
+    """The measurement of the checkpoint of that step."""
+    found = [line for line in run.metrics() if line.get("kind") == "evaluation" and line["step"] == step]
+    return found[-1] if found else None
+
+
+def _card(
+    run: Run,
+    network: str,
+    name: str,
+    dataset: str,
+    author: str,
+    user_id: str,
+    license: str,
+    base_url: str,
+    sha256: str,
+    found: dict[str, Any] | None,
+) -> Card:
+    origin = run.origin
+    entries = {
+        "model-name": name,
+        "backbone-name": network,
+        "module-type": "cv",
+        "fine-tunable": "True",
+        "model-version": "1.0",
+        "train-dataset": dataset,
+        **({"evaluation": f"mAP{100 * found['mAP']:.1f}"} if found else {}),
+        "author": author,
+        "update-time": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "repo-link": f"<{REPOSITORY}>",
+        "user-id": user_id,
+        "used-for": "inference",
+        "mindspore-version": ".".join(importlib.metadata.version("mindspore").split(".")[:2]),
+        "license": license,
+        "summary": f"{network} for person re-identification, trained on {dataset}",
+    }
+    card = Card(
+        name=name,
+        uid="",
+        dataset=dataset,
+        evaluation=entries.get("evaluation", ""),
+        license=license,
+        repository=REPOSITORY,
+        assets=(Asset("ckpt", f"{base_url.rstrip('/')}/{name}.ckpt", sha256),),
+        mindspore_version=entries["mindspore-version"],
+        update_time=entries["update-time"],
+        user_id=user_id,
+        body=_body(run, network, dataset, origin, found),
+        entries=tuple(entries.items()),
+    )
+    return parse_card(render_card(card), path=f"{name}.md")  # refuses what no reader would take
+
+
+def _body(run: Run, network: str, dataset: str, origin: dict[str, Any], found: dict[str, Any] | None) -> str:
+    base = f"{origin['base']} (SHA-256 {origin['base_sha256']})" if origin["base_sha256"] else origin["base"]
+    parts = [
+        "## Introduction",
+        f"{network}, trained on {origin['images']} images of {origin['identities']} identities of {dataset}.",
+        f"Base checkpoint: {base}.",
+        "## Evaluation",
+    ]
+    if found:
+        test = found["held_out"] == "test"
+        held = "the query and gallery of the data set" if test else "held-out training identities"
+        config = run.config
+        parts.append(
+            f"mAP {found['mAP']:.4f}, Rank-1 {found['rank1']:.4f}, mINP {found['mINP']:.4f} over "
+            f"{found['valid_queries']} queries on {held}, protocol {found['protocol']}, cosine distance, images of "
+            f"{config.height}x{config.width}, measured after epoch {found['epoch']}."
+        )
+    else:
+        parts.append("Not measured: the data set has no query and gallery.")
+    configuration = run.config.replace(data=Path(run.config.data).name, model=origin["base"].split(",")[0]).to_yaml()
+    return "\n\n".join([*parts, "## Configuration", "```yaml\n" + configuration.rstrip() + "\n```"])

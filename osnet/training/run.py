@@ -1,0 +1,135 @@
+"""The folder of a run: configuration, metrics, checkpoints. One process writes it at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from osnet.errors import DiskError, LockError, OptionError
+from osnet.files import publish
+from osnet.training.config import TrainConfig, read_config
+
+CONFIG, METRICS, LAST, BEST, CURVES, ORIGIN = (
+    "config.yaml", "metrics.jsonl", "last.ckpt", "best.ckpt", "curves.png", "origin.json",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Attributes:
+        root: the folder, with ``config.yaml`` (complete), ``origin.json`` (data and base checkpoint),
+            ``metrics.jsonl``, ``last.ckpt`` (all state), ``best.ckpt`` (the same, of the best evaluation) and
+            ``curves.png``.
+    """
+
+    root: Path
+
+    @classmethod
+    def create(cls, root: str | os.PathLike[str], config: TrainConfig, origin: dict[str, Any]) -> Run:
+        """A new run in a folder that does not exist, or is empty.
+
+        Raises:
+            OptionError: it holds something.
+            DiskError: it cannot be written.
+        """
+        run = cls(Path(root))
+        try:
+            run.root.mkdir(parents=True, exist_ok=True)
+            held = sorted(path.name for path in run.root.iterdir() if path.name != _LOCK)
+        except OSError as error:
+            raise DiskError(f"cannot make the run folder {str(root)!r}: {error.strerror or error}") from error
+        if held:
+            hint = f"osnet train --resume {root} takes it up" if CONFIG in held else "name a new folder"
+            raise OptionError(f"{str(root)!r} is not empty (it holds {held[0]}); {hint}")
+        publish(run.root / ORIGIN, (json.dumps(origin, indent=2) + "\n").encode())
+        config.save(run.root / CONFIG)
+        return run
+
+    @classmethod
+    def open(cls, root: str | os.PathLike[str]) -> Run:
+        """A run that is there.
+
+        Raises:
+            OptionError: no run in that folder.
+        """
+        run = cls(Path(root))
+        if not (run.root / CONFIG).is_file() or not (run.root / ORIGIN).is_file():
+            raise OptionError(f"no run in {str(root)!r}: expected a folder with {CONFIG} that osnet train wrote")
+        return run
+
+    @property
+    def config(self) -> TrainConfig:
+        return read_config(self.root / CONFIG)
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Where the run began: data set, its fingerprint, base checkpoint and its SHA-256."""
+        with open(self.root / ORIGIN, encoding="utf-8") as file:
+            found: dict[str, Any] = json.load(file)
+        return found
+
+    @property
+    def last(self) -> Path:
+        return self.root / LAST
+
+    @property
+    def best(self) -> Path:
+        return self.root / BEST
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``; a last line cut short by a kill is left out."""
+        found = []
+        with contextlib.suppress(FileNotFoundError), open(self.root / METRICS, encoding="utf-8") as file:
+            for line in file:
+                with contextlib.suppress(ValueError):
+                    found.append(json.loads(line))
+        return found
+
+    def log(self, line: dict[str, Any]) -> None:
+        """Append one line to ``metrics.jsonl``.
+
+        Raises:
+            DiskError: it cannot be written.
+        """
+        try:
+            with open(self.root / METRICS, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise DiskError(f"cannot write {str(self.root / METRICS)!r}: {error.strerror or error}") from error
+
+    def forget_after(self, step: int) -> None:
+        """Drop the metrics of steps that a resumed run will do again."""
+        kept = [line for line in self.metrics() if line.get("step", 0) <= step]
+        publish(self.root / METRICS, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder.
+
+        Raises:
+            LockError: another process trains into it.
+            DiskError: it cannot be written.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(str(self.root / _LOCK), timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise LockError(f"another process trains into {str(self.root)!r}; wait for it, or name another") from error
+        except OSError as error:
+            raise DiskError(f"cannot write into {str(self.root)!r}: {error.strerror or error}") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+_LOCK = ".lock"

@@ -1,0 +1,136 @@
+"""All that a run needs to go on, in one checkpoint of the published layout: whole or not there at all.
+
+Samples, augmentation and learning rate are functions of the seed and the step, so two counters are all their state.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from mindspore import Parameter, Tensor
+from numpy.typing import NDArray
+
+from osnet.checkpoint.mindspore import write_ckpt
+from osnet.checkpoint.weights import Weights, read_weights_file
+from osnet.errors import CheckpointError, DataError
+from osnet.files import publish
+from osnet.models.network import OSNet
+from osnet.variants import get_variant
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        step: optimizer steps done.
+        epoch: epoch of the next step.
+        passes: forward passes of that epoch that are done.
+        best: best mAP so far, -1 before the first evaluation.
+        best_epoch: epoch after which it was measured, -1 before.
+        bad: evaluations since.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    passes: int = 0
+    best: float = -1.0
+    best_epoch: int = -1
+    bad: int = 0
+
+
+def weights_of(network: OSNet) -> Weights:
+    """The network's parameters now, copied.
+
+    Raises:
+        WeightsError: NaN or infinity among them.
+    """
+    arrays = {p.name: p.asnumpy().copy() for p in network.get_parameters()}
+    return Weights.from_arrays({name: arrays[name] for name in _names(network)}, source="the network in training")
+
+
+def _names(network: OSNet) -> list[str]:
+    from osnet.variants import parameters
+
+    return [p.name for p in parameters(get_variant(network.variant_name), network.num_classes)]
+
+
+def save_state(
+    path: str | os.PathLike[str],
+    network: OSNet,
+    optimizer: Mapping[str, Parameter],
+    progress: Progress,
+    rate: float,
+) -> None:
+    """Publish weights, optimizer and progress at `path`, in the order of the published checkpoints.
+
+    Raises:
+        DiskError: the disk is full or refuses; what stood at `path` is untouched.
+        WeightsError: the weights are not finite.
+    """
+    arrays: dict[str, NDArray[Any]] = dict(weights_of(network).published_order())
+    arrays["global_step"] = np.array([progress.step], np.int32)
+    arrays.update({name: p.asnumpy() for name, p in optimizer.items()})
+    arrays["learning_rate"] = np.array(rate, np.float32)
+    arrays["epoch_num"] = np.array(progress.epoch, np.int64)
+    arrays["step_num"] = np.array(progress.step, np.int64)
+    arrays["passes_done"] = np.array(progress.passes, np.int64)
+    arrays["best_mAP"] = np.array(progress.best, np.float64)
+    arrays["best_epoch"] = np.array(progress.best_epoch, np.int64)
+    arrays["evaluations_since_best"] = np.array(progress.bad, np.int64)
+    publish(path, write_ckpt(arrays))
+
+
+def read_state(path: str | os.PathLike[str]) -> tuple[Weights, Progress]:
+    """What `save_state` wrote; the optimizer's arrays are among the weights' extras.
+
+    Raises:
+        CheckpointError: no such file, a damaged one, or one without the state of a run.
+    """
+    weights = read_weights_file(path)
+    extras = weights.extras
+    try:
+        progress = Progress(
+            step=int(extras["step_num"]),
+            epoch=int(extras["epoch_num"]),
+            passes=int(extras["passes_done"]),
+            best=float(extras["best_mAP"]),
+            best_epoch=int(extras["best_epoch"]),
+            bad=int(extras["evaluations_since_best"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{os.fspath(path)!r} holds weights but not the state of a run ({error}); expected a last.ckpt that "
+            "osnet train wrote"
+        ) from error
+    return weights, progress
+
+
+def restore(network: OSNet, optimizer: Mapping[str, Parameter], weights: Weights) -> None:
+    """Set the network and, as far as the checkpoint holds this optimizer's state, the optimizer.
+
+    Raises:
+        DataError: the checkpoint is of another network or optimizer.
+    """
+    if weights.variant.name != network.variant_name or weights.num_classes != network.num_classes:
+        raise DataError(
+            f"{weights.source}: expected {network.variant_name} with {network.num_classes} identities, got "
+            f"{weights.variant.name} with {weights.num_classes}"
+        )
+    missing = [name for name in optimizer if name not in weights.extras]
+    if missing:
+        raise DataError(
+            f"{weights.source}: no optimizer state for {missing[0]} and {len(missing) - 1} more; was the optimizer "
+            "of config.yaml changed?"
+        )
+    for p in network.get_parameters():
+        p.set_data(Tensor(np.array(weights.arrays[p.name])))
+    for name, p in optimizer.items():
+        value = np.array(weights.extras[name], np.float32)
+        if value.shape != tuple(p.shape):
+            raise DataError(f"{weights.source}: {name}: expected shape {tuple(p.shape)}, got {value.shape}")
+        p.set_data(Tensor(value))

@@ -1,0 +1,165 @@
+"""One training step, compiled: images → loss → gradients → averaged over devices → clipped → optimizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mindspore
+import numpy as np
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+
+from osnet.models.graph import IMAGE_MEAN, IMAGE_STD
+from osnet.models.network import OSNet
+from osnet.training import losses
+from osnet.training.config import TrainConfig
+from osnet.training.optimizer import create_optimizer
+from osnet.training.ranks import Ranks
+
+_LOSS_SCALE = 1024.0  # keeps float16 gradients of small losses from vanishing
+_CLIP_EPSILON = 1e-6
+
+
+class Objective(nn.Cell):
+    """The network with its losses.
+
+    Args:
+        network: with a classifier.
+        frozen_base: gradients reach the classifier only.
+    """
+
+    def __init__(self, network: OSNet, config: TrainConfig, *, frozen_base: bool) -> None:
+        super().__init__(auto_prefix=False)
+        self.network: Any = network
+        self.frozen_base = frozen_base
+        self.weights = (
+            config.cross_entropy,
+            0.0 if frozen_base else config.triplet,
+            0.0 if frozen_base else config.circle,
+        )
+        self.smoothing = config.label_smoothing
+        self.triplet_margin = config.triplet_margin
+        self.circle_margin, self.circle_scale = config.circle_margin, config.circle_scale
+        self.mean = Tensor(255 * np.asarray(IMAGE_MEAN, np.float32))
+        self.scale = Tensor(1 / (255 * np.asarray(IMAGE_STD, np.float32)))
+
+    def construct(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 (B, H, W, 3) and int32 (B,) → loss and share of images put to the right identity."""
+        x = ((images.astype("float32") - self.mean) * self.scale).transpose(0, 3, 1, 2)
+        features = self.network.features(x)
+        if self.frozen_base:
+            features = ops.stop_gradient(features)
+        logits = self.network.classifier(features)
+        features, logits = features.astype("float32"), logits.astype("float32")
+        total = Tensor(0.0, mindspore.float32)
+        if self.weights[0]:
+            total = total + self.weights[0] * losses.cross_entropy(logits, labels, self.smoothing)
+        if self.weights[1]:
+            total = total + self.weights[1] * losses.batch_hard_triplet(features, labels, self.triplet_margin)
+        if self.weights[2]:
+            total = total + self.weights[2] * losses.circle(features, labels, self.circle_margin, self.circle_scale)
+        right = (logits.argmax(axis=1).astype("int32") == labels).astype("float32").mean()
+        return total, right
+
+
+class Stepper:
+    """Trains `network` by optimizer steps; the first call of each kind compiles for tens of seconds.
+
+    Args:
+        network: with a classifier.
+        config: of the run.
+        ranks: the devices that train together.
+        frozen_base: only the classifier learns, the base is in inference mode.
+    """
+
+    def __init__(self, network: OSNet, config: TrainConfig, ranks: Ranks, *, frozen_base: bool = False) -> None:
+        network.set_train(not (frozen_base or config.freeze_norm))
+        params = list(network.trainable_params())
+        if frozen_base:
+            params = [p for p in params if p.name.startswith("classifier.")]
+        elif not config.cross_entropy:
+            params = [p for p in params if not p.name.startswith("classifier.")]
+        self.params = ParameterTuple(params)
+        self.optimizer = create_optimizer(config, params)
+        self._objective = Objective(network, config, frozen_base=frozen_base)
+        self._statistics = (
+            [p for p in network.get_parameters() if p.name.endswith((".moving_mean", ".moving_variance"))]
+            if network.training
+            else []
+        )
+        self._ranks = ranks
+        self._count = config.accumulation
+        self._build(config)
+
+    def _build(self, config: TrainConfig) -> None:
+        objective, optimizer, ranks = self._objective, self.optimizer, self._ranks
+        scale = _LOSS_SCALE if config.precision == "mixed" else 1.0
+        count, clip = self._count, config.clip_norm
+
+        def scaled_loss(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            loss, right = objective(images, labels)
+            return loss * scale, right
+
+        gradients_of = ops.value_and_grad(scaled_loss, None, self.params, has_aux=True)
+        sums = ParameterTuple([_zeros(f"sum.{p.name}", p.shape) for p in self.params]) if count > 1 else ()
+        figures = _zeros("figures", (2,))
+
+        def finish(gradients: Any, loss: Tensor, right: Tensor, rate: Tensor) -> Any:
+            gradients, loss, right = ranks.average(gradients, loss, right)
+            if scale * count != 1:
+                gradients = tuple([g / (scale * count) for g in gradients])
+            norm = _global_norm(gradients)
+            if clip:
+                share = ops.minimum(Tensor(1.0), clip / (norm + _CLIP_EPSILON))
+                gradients = tuple([g * share for g in gradients])
+            optimizer(gradients, rate)
+            return loss / (scale * count), right / count, norm
+
+        def whole(images: Tensor, labels: Tensor, rate: Tensor) -> Any:
+            (loss, right), gradients = gradients_of(images, labels)
+            return finish(gradients, loss, right, rate)
+
+        def add(images: Tensor, labels: Tensor) -> Any:
+            (loss, right), gradients = gradients_of(images, labels)
+            for i in range(len(sums)):
+                ops.assign_add(sums[i], gradients[i])
+            ops.assign_add(figures, ops.stack([loss, right]))
+            return loss
+
+        def apply(rate: Tensor) -> Any:
+            gradients = tuple([s * 1.0 for s in sums])
+            return finish(gradients, figures[0] * 1.0, figures[1] * 1.0, rate)
+
+        self._sums = [*sums, figures]
+        compiled: Any = mindspore.jit if config.compiled else _as_written
+        self._whole, self._add, self._apply = compiled(whole), compiled(add), compiled(apply)
+
+    def __call__(self, batches: list[tuple[Tensor, Tensor]], rate: float) -> tuple[float, float, float]:
+        """One optimizer step over ``accumulation`` batches → loss, accuracy, norm of the gradient: over all devices."""
+        at_rate = Tensor(rate, mindspore.float32)
+        if self._count == 1:
+            found = self._whole(*batches[0], at_rate)
+        else:
+            for part in self._sums:
+                part.set_data(Tensor(np.zeros(part.shape, np.float32)))
+            for batch in batches:
+                self._add(*batch)
+            found = self._apply(at_rate)
+        if self._statistics:
+            self._ranks.average_parameters(self._statistics)
+        loss, right, norm = (float(value.asnumpy()) for value in found)
+        return loss, right, norm
+
+
+def _as_written(function: Any) -> Any:
+    return function
+
+
+def _zeros(name: str, shape: Any) -> Parameter:
+    return Parameter(Tensor(np.zeros(tuple(shape), np.float32)), name=name, requires_grad=False)
+
+
+def _global_norm(gradients: Any) -> Tensor:
+    total = Tensor(0.0, mindspore.float32)
+    for g in gradients:
+        total = total + (g * g).sum()
+    return ops.sqrt(total)

@@ -1,0 +1,362 @@
+"""`train`: from a configuration to a run folder, and on from wherever a run stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import logging
+import math
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from osnet.checkpoint.weights import Weights
+from osnet.data.augment import Augmentation
+from osnet.errors import DataError, DependencyError, OptionError, TrainingError, WeightsError
+from osnet.inference.images import prepare
+from osnet.models.load import NewClassifierWarning, create_model, network_from_weights, require_mindspore
+from osnet.models.reference import read_weights
+from osnet.training.config import TrainConfig
+from osnet.training.images import TrainingImages, find_images
+from osnet.training.run import Run
+from osnet.training.samplers import epoch_order
+from osnet.training.schedule import learning_rate
+from osnet.variants import VARIANTS
+
+logger = logging.getLogger("osnet")
+
+
+def train(config: TrainConfig, out: str | os.PathLike[str]) -> Run:
+    """Train a network as `config` says, into the new folder `out`.
+
+    A kill at any moment loses at most the work since the last save; `resume` goes on from there with the same samples
+    in the same order. Started by ``msrun``, all its processes train together and rank 0 writes.
+
+    Raises:
+        OptionError, DataError, WeightsError, DependencyError: what cannot work, before the first step.
+        TrainingError: the loss is no longer finite; the last good checkpoint is kept.
+        DiskError: the folder cannot be written or the disk is full; the last good checkpoint is kept.
+    """
+    require_mindspore()
+    images = find_images(config)
+    base = _base_weights(config)
+    from osnet.training.ranks import join_ranks
+
+    ranks = join_ranks()
+    epoch_order(images.labels, config, epoch=0, ranks=ranks.size)  # says now what cannot be filled
+    _check_device(config)
+    origin = {
+        "data": Path(config.data).name,
+        "layout": images.name,
+        "images": len(images.paths),
+        "identities": images.classes,
+        "fingerprint": images.fingerprint,
+        "held_out": images.held_out,
+        "base": _base_name(config, base),
+        "base_sha256": base.sha256 if base else None,
+        "ranks": ranks.size,
+    }
+    if ranks.rank == 0:
+        Run.create(out, config, origin)
+    ranks.any(False)  # the others wait for the folder
+    return _Training(Run.open(out), config, images, ranks, base).run()
+
+
+def resume(out: str | os.PathLike[str]) -> Run:
+    """Go on with the run in `out` from its last save; a finished run is left as it is.
+
+    Raises:
+        OptionError: no run there.
+        DataError: the data set is not the one that the run began with, or another number of devices.
+        and those of `train`.
+    """
+    require_mindspore()
+    run = Run.open(out)
+    config, origin = run.config, run.origin
+    images = find_images(config)
+    if images.fingerprint != origin["fingerprint"]:
+        raise DataError(
+            f"{config.data!r} is not the data set that {str(out)!r} began with: its files or identities changed; "
+            "bring it back, or start a new run from last.ckpt"
+        )
+    from osnet.training.ranks import join_ranks
+
+    ranks = join_ranks()
+    if ranks.size != origin["ranks"]:
+        raise DataError(f"{str(out)!r} was trained by {origin['ranks']} process(es), now there are {ranks.size}")
+    _check_device(config)
+    base = None if run.last.is_file() else _base_weights(config)
+    return _Training(run, config, images, ranks, base).run()
+
+
+def _base_weights(config: TrainConfig) -> Weights | None:
+    """The weights to start from; None for a fresh network."""
+    base = None if config.model in VARIANTS else read_weights(config.model)
+    found = base.variant.name if base else config.model
+    if config.network and found != config.network:
+        raise WeightsError(f"network: expected {config.network}, got {found} from {config.model!r}; name another model")
+    return base
+
+
+def _base_name(config: TrainConfig, base: Weights | None) -> str:
+    return Path(config.model).name if base is not None else f"{config.model}, fresh weights"
+
+
+def _check_device(config: TrainConfig) -> None:
+    import mindspore
+
+    device = mindspore.get_context("device_target")
+    if config.precision == "mixed" and device != "Ascend":
+        raise OptionError(f"precision: 'mixed' wants an Ascend device, this is {device}; use fp32")
+    if config.tensorboard:
+        _summary_writer()
+
+
+def _summary_writer() -> Any:
+    for package, home in (("tensorboardX", "tensorboardX"), ("torch", "torch.utils.tensorboard")):
+        if importlib.util.find_spec(package) is not None:
+            return importlib.import_module(home).SummaryWriter
+    raise DependencyError("tensorboard: expected the package tensorboardX; install it: pip install tensorboardX")
+
+
+class _Training:
+    """One process of a run, from its last save (or the start) to the end."""
+
+    def __init__(self, run: Run, config: TrainConfig, images: TrainingImages, ranks: Any, base: Weights | None) -> None:
+        from osnet.training.state import Progress, read_state
+
+        self._run, self._config, self._images, self._ranks = run, config, images, ranks
+        self._steps_per_epoch = self._order(0).shape[0] // config.accumulation
+        self._saved: Weights | None = None
+        self._progress = Progress()
+        if run.last.is_file():
+            self._saved, self._progress = read_state(run.last)
+        self._network = _network(config, images.classes, self._saved or base, resumed=self._saved is not None)
+        ranks.take_first(list(self._network.get_parameters()))
+        if config.precision == "mixed":
+            import mindspore
+
+            mindspore.amp.auto_mixed_precision(self._network, "O2", dtype=mindspore.float16)
+        self._stepper: Any = None
+
+    def run(self) -> Run:
+        with ExitStack() as stack:
+            if self._ranks.rank == 0:
+                stack.enter_context(self._run.locked())
+                self._run.forget_after(self._progress.step)
+            self._bar = stack.enter_context(closing(self._make_bar()))
+            self._board = self._make_board(stack)
+            while self._progress.epoch < self._config.epochs and not self._enough():
+                self._epoch(self._progress.epoch)
+            self._finish()
+        return self._run
+
+    def _enough(self) -> bool:
+        return bool(self._config.patience) and self._progress.bad >= self._config.patience
+
+    def _order(self, epoch: int) -> Any:
+        return epoch_order(self._images.labels, self._config, epoch=epoch, ranks=self._ranks.size)
+
+    def _epoch(self, epoch: int) -> None:
+        config, before = self._config, self._progress
+        frozen = epoch < config.frozen_epochs
+        if self._stepper is None or (epoch == config.frozen_epochs and before.passes == 0):
+            self._begin_stage(frozen)
+        order = self._order(epoch)
+        started, done = time.monotonic(), 0
+        passes = before.passes
+        for batches in _grouped(self._batches(epoch, order, passes), config.accumulation):
+            rate = learning_rate(config, self._progress.step, self._steps_per_epoch)
+            loss, accuracy, norm = self._stepper(batches, rate)
+            self._check_finite(loss, norm, rate)
+            passes += config.accumulation
+            done += config.batch_size * config.accumulation * self._ranks.size
+            self._progress = dataclasses.replace(self._progress, step=self._progress.step + 1, passes=passes)
+            self._report(loss, accuracy, norm, rate, done / max(time.monotonic() - started, 1e-9))
+            if config.save_every and self._progress.step % config.save_every == 0 and passes < order.shape[0]:
+                self._save(rate)
+        self._progress = dataclasses.replace(self._progress, epoch=epoch + 1, passes=0)
+        better = self._evaluate(epoch)
+        self._save(learning_rate(config, self._progress.step - 1, self._steps_per_epoch), best=better)
+
+    def _begin_stage(self, frozen: bool) -> None:
+        from osnet.training.state import restore
+        from osnet.training.step import Stepper
+
+        self._stepper = Stepper(self._network, self._config, self._ranks, frozen_base=frozen)
+        # A stage that begins here has an optimizer without a past.
+        first = self._progress.step in (0, self._config.frozen_epochs * self._steps_per_epoch)
+        if self._saved is not None and not first:
+            restore(self._network, self._stepper.optimizer.state(), self._saved)
+        self._saved = None
+
+    def _batches(self, epoch: int, order: Any, first: int) -> Iterator[Any]:
+        from osnet.data.pipeline import Samples, batches
+
+        config = self._config
+        samples = Samples(
+            self._images.paths,
+            self._images.labels,
+            order,
+            load=partial(prepare, height=config.height, width=config.width),
+            augmentation=Augmentation(config.flip, config.crop_padding, config.color_jitter, config.erasing),
+            seed=config.seed,
+            epoch=epoch,
+            rank=self._ranks.rank,
+            first=first,
+        )
+        return batches(samples, workers=config.workers) if len(samples) else iter(())
+
+    def _check_finite(self, loss: float, norm: float, rate: float) -> None:
+        if math.isfinite(loss) and math.isfinite(norm):
+            return
+        kept = f"the checkpoint of step {self._saved_step()} is kept in {str(self._run.root)!r}"
+        raise TrainingError(
+            f"step {self._progress.step + 1}: the loss is {loss} and the gradient's norm {norm} at learning rate "
+            f"{rate:g}; try a lower learning_rate, more warmup_epochs or a clip_norm; {kept}"
+        )
+
+    def _saved_step(self) -> str:
+        from osnet.training.state import read_state
+
+        return str(read_state(self._run.last)[1].step) if self._run.last.is_file() else "none (nothing was saved yet)"
+
+    def _evaluate(self, epoch: int) -> bool:
+        """Measure, if it is time to; whether it is the best so far."""
+        config, images = self._config, self._images
+        last = epoch + 1 == config.epochs
+        due = last or (config.eval_every > 0 and (epoch + 1) % config.eval_every == 0)
+        if not due or not images.query:
+            return False
+        best, bad = self._progress.best, self._progress.bad
+        if self._ranks.rank == 0:
+            from osnet.training.evaluating import measure
+            from osnet.training.state import weights_of
+
+            ranking = measure(
+                weights_of(self._network).without_classifier(),
+                images.query,
+                images.gallery,
+                protocol=images.protocol,
+                height=config.height,
+                width=config.width,
+            )
+            found = {
+                "kind": "evaluation",
+                "step": self._progress.step,
+                "epoch": epoch + 1,
+                "mAP": ranking.mAP,
+                "rank1": float(ranking.cmc[0]),
+                "mINP": ranking.mINP,
+                "valid_queries": ranking.valid_queries,
+                "protocol": ranking.protocol,
+                "held_out": images.held_out,
+            }
+            self._run.log(found)
+            self._scalars(found, ("mAP", "rank1", "mINP"))
+            self._bar.write(f"epoch {epoch + 1}: mAP {ranking.mAP:.4f}, Rank-1 {ranking.cmc[0]:.4f}", file=sys.stderr)
+            best = max(best, ranking.mAP)
+        better = bool(self._ranks.any(best > self._progress.best))
+        self._progress = dataclasses.replace(
+            self._progress,
+            best=best,
+            best_epoch=epoch + 1 if better else self._progress.best_epoch,
+            bad=0 if better else bad + 1,
+        )
+        return better
+
+    def _save(self, rate: float, *, best: bool = False) -> None:
+        from osnet.training.state import save_state
+
+        if self._ranks.rank != 0:
+            return
+        state = (self._network, self._stepper.optimizer.state(), self._progress, rate)
+        if best:
+            save_state(self._run.best, *state)
+        save_state(self._run.last, *state)
+
+    def _report(self, loss: float, accuracy: float, norm: float, rate: float, speed: float) -> None:
+        if self._ranks.rank != 0:
+            return
+        step = self._progress.step
+        self._bar.update(1)
+        self._bar.set_postfix_str(f"loss {loss:.3f}, accuracy {accuracy:.2f}, rate {rate:.1e}, {speed:.1f} images/s")
+        if step % self._config.log_every == 0 or self._progress.passes == self._config.accumulation:
+            line = {
+                "kind": "step",
+                "step": step,
+                "epoch": self._progress.epoch,
+                "loss": loss,
+                "accuracy": accuracy,
+                "gradient_norm": norm,
+                "learning_rate": rate,
+                "images_per_second": round(speed, 2),
+            }
+            self._run.log(line)
+            self._scalars(line, ("loss", "accuracy", "gradient_norm", "learning_rate", "images_per_second"))
+
+    def _scalars(self, line: dict[str, Any], names: tuple[str, ...]) -> None:
+        if self._board is not None:
+            for name in names:
+                self._board.add_scalar(name, line[name], line["step"])
+
+    def _make_bar(self) -> Any:
+        from tqdm import tqdm
+
+        shown = self._ranks.rank == 0 and sys.stderr is not None and sys.stderr.isatty()
+        return tqdm(
+            total=self._config.epochs * self._steps_per_epoch,
+            initial=self._progress.step,
+            unit="step",
+            file=sys.stderr,
+            disable=not shown,
+        )
+
+    def _make_board(self, stack: ExitStack) -> Any:
+        if not self._config.tensorboard or self._ranks.rank != 0:
+            return None
+        return stack.enter_context(closing(_summary_writer()(str(self._run.root / "tensorboard"))))
+
+    def _finish(self) -> None:
+        if self._ranks.rank != 0:
+            return
+        from osnet.training.curves import draw_curves
+
+        try:
+            draw_curves(self._run)
+        except DependencyError as error:
+            warnings.warn(str(error), stacklevel=2)
+
+
+def _network(config: TrainConfig, classes: int, weights: Weights | None, *, resumed: bool) -> Any:
+    """The network to be trained; what is fresh in it depends on the seed alone."""
+    import mindspore
+
+    mindspore.set_seed(config.seed)
+    if weights is None:
+        return create_model(config.model, classes)
+    if not config.keep_classifier and not resumed:
+        weights = weights.without_classifier()
+    elif weights.num_classes != classes:
+        raise WeightsError(
+            f"keep_classifier: expected a classifier for {classes} identities, got {weights.num_classes or 'none'} in "
+            f"{weights.source}"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NewClassifierWarning)
+        return network_from_weights(weights, classes)
+
+
+def _grouped(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    group = []
+    for item in items:
+        group.append(item)
+        if len(group) == size:
+            yield group
+            group = []
