@@ -133,7 +133,7 @@ class _Builder:
                 swing, elbow_bend, out = -0.25, 0.75, 0.3
             elif does == "phone":
                 swing, elbow_bend, out = 0.25, 2.1, 0.12
-            shoulder = self._tilt(side * shoulder_x, 0.0, 0.806 * h)
+            shoulder = self._tilt(side * shoulder_x, 0.0, 0.793 * h)
             elbow = (
                 shoulder[0] + side * 0.165 * h * math.sin(out),
                 shoulder[1] + 0.165 * h * math.sin(swing),

@@ -40,8 +40,8 @@ def _share(image: np.ndarray, colour: str) -> float:
 def plain() -> Person:
     return dataclasses.replace(
         draw_crowd(0, 1)[0], upper="shirt", upper_colour="grey", pattern="plain", lower="trousers",
-        lower_colour="black", lower_pattern="plain", bag="none", headwear="none", hair="short", hair_colour="black", scarf="none", skin=0,
-        shoes="low", shoe_colour="black", accent_colour="white", beard=False, glasses=False,
+        lower_colour="black", lower_pattern="plain", bag="none", headwear="none", hair="short", hair_colour="black",
+        scarf="none", skin=0, shoes="low", shoe_colour="black", accent_colour="white", beard=False, glasses=False,
     )  # fmt: skip
 
 
@@ -52,6 +52,14 @@ def test_a_backpack_is_seen_from_behind(plain: Person) -> None:
     assert back > 2.5 * front
     assert side > front * 0.8
     assert _share(_paint(plain, 180), "red") < 0.02
+
+
+def test_its_straps_are_seen_in_front(plain: Person) -> None:
+    def red_on_the_breast(person: Person) -> float:
+        return _share(_paint(person, 0)[50:75, 50:90], "red")
+
+    assert red_on_the_breast(dataclasses.replace(plain, bag="backpack", bag_colour="red")) > 0.15
+    assert red_on_the_breast(plain) == 0
 
 
 def test_an_open_jacket_shows_what_is_under_it_in_front_only(plain: Person) -> None:
