@@ -26,7 +26,6 @@ NORM_EPSILON = 1e-5
 def _convolution(
     in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, groups: int = 1, bias: bool = False
 ) -> nn.Conv2d:
-    shape = (out_channels, in_channels // groups, kernel, kernel)
     return nn.Conv2d(
         in_channels,
         out_channels,
@@ -36,7 +35,8 @@ def _convolution(
         padding=kernel // 2,
         group=groups,
         has_bias=bias,
-        weight_init=initializer(HeNormal(mode="fan_out", nonlinearity="relu"), shape),
+        # not a Tensor made of it: MindSpore would print that into the cell's name, half of the time to build a network
+        weight_init=HeNormal(mode="fan_out", nonlinearity="relu"),
         bias_init="zeros",
     )
 
