@@ -22,8 +22,11 @@ Floats = npt.NDArray[np.float32]
 METRICS = ("cosine", "euclidean")
 """Known metrics; ``euclidean`` is the squared distance."""
 
-BLOCK_BYTES = 96 * 2**20
-"""Size of a block of distances. Memory does not grow with the gallery: a longer row means fewer rows in a block."""
+BLOCK_BYTES = 512 * 2**20
+"""Most that a block of distances takes. Memory does not grow with the gallery: longer rows mean fewer in a block."""
+
+BLOCK_ROWS = 512
+"""Rows from which on a product gets no faster."""
 
 _CHECK_ROWS = 16384
 _CACHE_FLOATS = 2**17
@@ -127,7 +130,7 @@ def row_blocks(
     The block's memory is used again for the next one. Takes checked features; the gallery is never copied.
     """
     bias, scale = column_terms(gallery, metric)
-    height = max(1, min(len(query), max_bytes // (4 * len(gallery))))
+    height = max(1, min(len(query), BLOCK_ROWS, max_bytes // (4 * len(gallery))))
     buffer = np.empty((height, len(gallery)), np.float32)
     for start in range(0, len(query), height):
         rows = slice(start, min(start + height, len(query)))
