@@ -136,7 +136,6 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Array
         return None
     items, width = storage.items, storage.items.itemsize
     array: Array = np.ndarray(size, items.dtype, items, offset * width, tuple(step * width for step in stride))
-    array.flags.writeable = False
     return array
 
 

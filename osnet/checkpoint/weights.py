@@ -23,17 +23,6 @@ from osnet.variants import VARIANTS, Parameter, Variant, from_torchreid, paramet
 
 Float32 = NDArray[np.float32]
 
-_OPTIMIZER_WORDS = (
-    "moment1",
-    "moment2",
-    "moments",
-    "moment",
-    "momentum",
-    "accum",
-    "vhat",
-    "mean_square",
-    "mean_gradient",
-)
 _SHOWN = 5
 
 
@@ -166,10 +155,10 @@ def _closest(named: _Named) -> tuple[Variant, int]:
 
 def _is_extra(name: str, expected: Mapping[str, Parameter]) -> bool:
     """Optimizer state, or a counter: no part of the network, whose own names all hold a dot."""
-    head, _, rest = name.partition(".")
+    _, _, rest = name.partition(".")
     if not rest or name.endswith(".num_batches_tracked"):
         return True
-    return rest in expected or head in _OPTIMIZER_WORDS
+    return rest in expected or rest in ("classifier.weight", "classifier.bias")  # moment1.conv1.conv.weight
 
 
 def _check_names(

@@ -225,7 +225,9 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("data", "message"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
+@pytest.mark.parametrize(
+    ("data", "message"), [case[1:] for case in REFUSED], ids=[f"fault-{case[0]}" for case in REFUSED]
+)
 def test_refused(data: bytes, message: str) -> None:
     with pytest.raises(CheckpointError, match=message) as caught:
         read_ckpt(data)

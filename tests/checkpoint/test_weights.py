@@ -66,6 +66,13 @@ def test_what_is_set_aside_is_not_lost() -> None:
     assert len(counters) == sum(name.endswith("moving_mean") for name in ARRAYS) + 1
 
 
+def test_the_optimizers_state_of_a_classifier_that_is_gone() -> None:
+    entries = {name: array for name, array in published(ARRAYS).items() if not name.startswith("classifier")}
+    weights = Weights.from_arrays(entries)
+    assert weights.num_classes == 0
+    assert "moment1.classifier.weight" in weights.extras
+
+
 def test_the_published_order() -> None:
     ordered = list(Weights.from_arrays(ARRAYS).published_order())
     assert ordered == list(published(ARRAYS))[:TOTAL]
