@@ -1,0 +1,84 @@
+"""Activation maps: where on a crop the last feature map is strong.
+
+As Zhou et al. draw them (ICCV 2019, following Zagoruyko and Komodakis, ICLR 2017): absolute values summed over the
+channels, scaled to Euclidean length 1 over the positions; for display stretched to 0..1 and laid over the crop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from osnet.errors import DependencyError
+from osnet.inference.images import prepare
+from osnet.models.graph import build_graph
+from osnet.visual.charts import INK, SOFT
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from osnet.checkpoint.weights import Weights
+
+_IN_A_ROW = 6
+
+
+def activation_maps(weights: Weights, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Maps (N, 16, 8), each of length 1, of crops uint8 (N, 256, 128, 3) in RGB, computed in float32.
+
+    Raises:
+        DependencyError: OpenVINO is missing.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise DependencyError(f"OpenVINO cannot be imported ({error}); install it: pip install openvino") from error
+    network = openvino.Core().compile_model(
+        build_graph(weights, images=True, feature_map=True), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    last = np.concatenate([network([crop[None]])["feature_map"] for crop in crops])
+    strength = np.abs(last).sum(axis=1)
+    length = np.sqrt((strength.astype(np.float64) ** 2).sum(axis=(1, 2), keepdims=True))
+    scaled: NDArray[np.float32] = (strength / np.maximum(length, 1e-12)).astype(np.float32)
+    return scaled
+
+
+def overlay(crop: NDArray[np.uint8], strength: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """`crop` (256, 128, 3) with `strength` (h, w) in colour over it: weak places stay dark, strong ones glow."""
+    from matplotlib import colormaps
+
+    low, high = float(strength.min()), float(strength.max())
+    stretched = (strength - low) / max(high - low, 1e-12)
+    height, width = crop.shape[:2]
+    smooth = np.asarray(Image.fromarray(stretched.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC))
+    smooth = np.clip(smooth, 0, 1)
+    colour = colormaps["turbo"](smooth)[:, :, :3] * 255
+    grey = crop.mean(axis=2, keepdims=True).repeat(3, axis=2)
+    laid: NDArray[np.uint8] = np.clip(0.45 * grey + 0.55 * colour, 0, 255).astype(np.uint8)
+    return laid
+
+
+def draw(weights: Weights, paths: Sequence[Path], captions: Sequence[str]) -> Figure:
+    """Each crop of `paths` beside itself with its activation map, under its caption."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    crops = np.stack([prepare(path) for path in paths])
+    maps = activation_maps(weights, crops)
+    columns = min(_IN_A_ROW, len(paths))
+    rows = -(-len(paths) // columns)
+    made = Figure(figsize=(1.66 * columns, 2.05 * rows), layout="constrained", facecolor="white")
+    FigureCanvasAgg(made)
+    cells = np.atleast_1d(made.subplots(rows, columns, squeeze=False)).reshape(-1)
+    for axes in cells:
+        axes.set_axis_off()
+    gap = np.full((256, 6, 3), 255, np.uint8)
+    for axes, crop, strength, caption in zip(cells, crops, maps, captions):
+        axes.imshow(np.concatenate([crop, gap, overlay(crop, strength)], axis=1), interpolation="lanczos")
+        role, _, who = caption.partition("\n")
+        axes.set_title(f"{role}\n{who}", fontsize=8, color=INK if role == "query" else SOFT, pad=3)
+    return made

@@ -1,0 +1,306 @@
+"""The report of an evaluation: one HTML file that needs nothing beside it, and its pictures as PNG files too."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import io
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from osnet._version import __version__
+from osnet.data.records import DISTRACTOR
+from osnet.errors import DataError, DependencyError, DiskError
+from osnet.evaluation.answers import RIGHT, WRONG, Answer, by_difficulty, confusions, first_answers, nearest
+from osnet.evaluation.verification import FALSE_POSITIVE_RATES
+from osnet.files import publish
+from osnet.inference.images import load_image
+from osnet.visual import activation, charts
+from osnet.visual.identity_map import identity_map
+
+if TYPE_CHECKING:
+    from osnet.data.records import Record
+    from osnet.evaluation.answers import Nearest
+    from osnet.evaluation.evaluate import Evaluation
+    from osnet.evaluation.verification import OperatingPoint, Verification
+
+FILE = "report.html"
+_TEMPLATE = Path(__file__).with_name("report.html.jinja")
+_NEEDS = ("jinja2", "matplotlib", "sklearn")
+_THUMBNAIL = (116, 248)
+
+
+def prepare_folder(folder: str | os.PathLike[str]) -> Path:
+    """Make `folder` for a report and find out, before anything is computed, whether one can be made.
+
+    Raises:
+        DependencyError: a package of the extra ``eval`` is missing.
+        DiskError: the folder cannot be made or written to.
+    """
+    try:
+        for name in _NEEDS:
+            importlib.import_module(name)
+    except ImportError as error:
+        raise DependencyError(f'a report needs {error.name} ({error}): pip install "osnet[eval]"') from error
+    made = Path(folder)
+    try:
+        made.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=made):
+            pass
+    except OSError as error:
+        raise DiskError(
+            f"cannot write a report into {str(made)!r}: {error.strerror or error}; name a folder"
+        ) from error
+    return made
+
+
+def write_report(
+    evaluation: Evaluation,
+    folder: str | os.PathLike[str],
+    *,
+    lists: int = 4,
+    answers: int = 10,
+    fpr: float | None = None,
+    title: str | None = None,
+) -> Path:
+    """Write ``report.html`` and its PNG files into `folder`; what stood there under these names is replaced.
+
+    The time grows with the number of queries times the gallery, as ranking does; all pictures are of samples.
+
+    Args:
+        evaluation: of `osnet.evaluate`.
+        lists: ranked lists of the best, the median and the worst queries, so many of each.
+        answers: in a ranked list, besides those that do not count.
+        fpr: false positive rate whose threshold is marked; None for the strictest of 1e-4, 1e-3 and 1e-2 that has
+            enough pairs behind it, or else 1e-2.
+        title: of the page; default: the model and the data set.
+
+    Returns:
+        The path of the HTML file.
+
+    Raises:
+        DependencyError, DiskError: as `prepare_folder`.
+        ImageError: a picture of the data set is gone.
+    """
+    root = prepare_folder(folder)
+    near = nearest(evaluation)
+    groups = _groups(by_difficulty(evaluation, near), lists)
+    confused = confusions(evaluation, near)
+    pairs, point = _threshold(evaluation, fpr)
+    pictures = _pictures(evaluation, near, groups, confused, pairs, point)
+    summary = evaluation.to_dict(thresholds=True)
+    model, data = _last_part(evaluation.model), _last_part(str(evaluation.data.root))
+    strangers = summary["open_set"] if pairs else None
+    html = _environment().from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+        title=title or f"{model} on {data}: re-identification report",
+        version=__version__,
+        model=model,
+        data=data,
+        network=evaluation.weights.variant.name,
+        summary=summary,
+        claim=summary["claim"],
+        groups=[
+            {"name": name, "rows": _rows(evaluation, queries, answers)} for name, queries in groups.items() if queries
+        ],
+        confusions=[_confusion(evaluation, near, query) for query in confused],
+        confusions_lead=_confusions_lead(near, confused),
+        verification=summary["verification"],
+        point=point,
+        warnings=_warnings(summary["verification"], strangers),
+        strangers=strangers,
+        strangers_note=_strangers_note(evaluation) if strangers else "",
+        pictures={name: _uri(content, "png") for name, content in pictures.items()},
+        how=_how(evaluation, summary),
+    )  # fmt: skip
+    for name, content in pictures.items():
+        publish(root / f"{name}.png", content)
+    publish(root / FILE, html.encode())
+    return root / FILE
+
+
+def _environment() -> Any:
+    import jinja2
+
+    # Everything is escaped: names of files and people come from the data.
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.globals["percent"] = lambda share: f"{100 * share:.1f}"
+    return environment
+
+
+def _groups(ordered: Any, lists: int) -> dict[str, list[int]]:
+    """Worst, median and best queries, none twice."""
+    places = ordered.tolist()
+    each = min(lists, max(1, len(places) // 3))
+    worst, rest = places[::-1][:each], places[: max(0, len(places) - each)]
+    best, rest = rest[:each], rest[each:]
+    middle = max(0, (len(rest) - each) // 2)
+    return {"Worst queries": worst, "Median queries": rest[middle : middle + each], "Best queries": best}
+
+
+def _threshold(evaluation: Evaluation, fpr: float | None) -> tuple[Verification | None, OperatingPoint | None]:
+    try:
+        pairs = evaluation.verification
+    except DataError:  # nobody to mistake anybody for
+        return None, None
+    if fpr is not None:
+        return pairs, pairs.at(fpr)
+    points = [pairs.at(rate) for rate in FALSE_POSITIVE_RATES]
+    return pairs, next((point for point in points if point.warning is None), points[-1])
+
+
+def _pictures(
+    evaluation: Evaluation,
+    near: Nearest,
+    groups: dict[str, list[int]],
+    confused: Sequence[int],
+    pairs: Verification | None,
+    point: OperatingPoint | None,
+) -> dict[str, bytes]:
+    made = {"cmc": charts.cmc(evaluation.ranking)}
+    if pairs and point:
+        made["roc"] = charts.roc(pairs, point)
+        made["similarities"] = charts.similarities(pairs, point)
+    shown = [query for queries in groups.values() for query in queries]
+    drawn = identity_map(evaluation, [*confused, *shown])
+    if drawn:
+        made["identities"] = drawn
+    paths, captions = [], []
+    for query in list(dict.fromkeys([*confused, *shown]))[:6]:
+        record = evaluation.query[query]
+        wrong = near.wrong[query] <= near.right[query]
+        place = int((near.wrong_place if wrong else near.right_place)[query])
+        answer = evaluation.gallery[place]
+        paths += [record.path, answer.path]
+        verdict = "first answer, wrong" if wrong else "first answer, right"
+        captions += [f"query\n{_who(evaluation, record)}", f"{verdict}\n{_who(evaluation, answer)}"]
+    made["activation"] = activation.draw(evaluation.weights, paths, captions)
+    return {name: charts.png(picture) for name, picture in made.items()}
+
+
+def _rows(evaluation: Evaluation, queries: Sequence[int], count: int) -> list[dict[str, Any]]:
+    rows = []
+    for query, answers in zip(queries, first_answers(evaluation, queries, count=count)):
+        precision = evaluation.ranking.average_precision[query]
+        tiles, left = [], int(evaluation.ranking.matches[query])
+        for answer in answers:
+            tiles.append(_answer(evaluation, answer, left))
+            left -= answer.verdict == RIGHT
+        title = _tile(evaluation, evaluation.query[query], "query", f"AP {100 * precision:.1f}")
+        rows.append({"query": title, "answers": tiles})
+    return rows
+
+
+def _answer(evaluation: Evaluation, answer: Answer, left: int) -> dict[str, Any]:
+    """`left`: right answers that have not come yet."""
+    above = f"{answer.similarity:.2f}"
+    if answer.rank is not None:
+        above = f"{answer.rank} · {above}"
+    kind = "late" if answer.verdict == WRONG and not left else answer.verdict.replace(" ", "-")
+    return _tile(evaluation, evaluation.gallery[answer.place], kind, above)
+
+
+def _confusion(evaluation: Evaluation, near: Nearest, query: int) -> list[dict[str, Any]]:
+    right, wrong = int(near.right_place[query]), int(near.wrong_place[query])
+    tiles = [_tile(evaluation, evaluation.query[query], "query", "query")]
+    found = [(near.wrong[query], "wrong", wrong)]
+    if right >= 0:
+        found.append((near.right[query], "right", right))
+    features = evaluation.query_features[query]
+    for _, kind, place in sorted(found):
+        answer = evaluation.gallery_features[place]
+        similarity = features @ answer if evaluation.metric == "cosine" else -np.sum((features - answer) ** 2)
+        tiles.append(_tile(evaluation, evaluation.gallery[place], kind, f"{similarity:.2f}"))
+    return tiles
+
+
+def _confusions_lead(near: Nearest, confused: Sequence[int]) -> str:
+    fooled = int(sum(near.wrong[query] <= near.right[query] for query in confused))
+    if not fooled:
+        return "No query is taken for somebody else; these come nearest to it. Beside each, its best right answer."
+    nearly = f", then {len(confused) - fooled} that nearly are" if fooled < len(confused) else ""
+    return (
+        f"Pairs of people whose pictures are the most alike: {fooled} taken for somebody else{nearly}. "
+        "Pictures stand in the order in which they are answered, the best right answer among them."
+    )
+
+
+def _tile(evaluation: Evaluation, record: Record, kind: str, above: str) -> dict[str, Any]:
+    camera = "" if record.camera is None else f" c{record.camera}"
+    return {
+        "kind": kind,
+        "picture": _thumbnail(record.path),
+        "path": record.path.name,
+        "above": above,
+        "below": [_who(evaluation, record, cut=11 - len(camera)) + camera],
+    }
+
+
+def _last_part(reference: str) -> str:
+    """Of a path its last part; a uid or an alias as it is."""
+    path = Path(reference)
+    return path.name if path.is_absolute() or path.exists() else reference
+
+
+def _who(evaluation: Evaluation, record: Record, *, cut: int = 24) -> str:
+    if record.person < 0:
+        return "junk"
+    if record.person == DISTRACTOR:
+        return "distractor"
+    name = evaluation.data.person_names.get(record.person, str(record.person))
+    return name if len(name) <= cut else name[: cut - 1] + "…"
+
+
+def _thumbnail(path: Path) -> str:
+    from PIL import Image
+
+    picture = load_image(path).resize(_THUMBNAIL, Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=85)
+    return _uri(buffer.getvalue(), "jpeg")
+
+
+def _uri(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _warnings(verification: dict[str, Any] | None, strangers: dict[str, Any] | None) -> list[str]:
+    points = [*(verification or {}).get("operating_points", ()), *(strangers or {}).get("alarm_points", ())]
+    return [point["warning"] for point in points if point["warning"]]
+
+
+def _strangers_note(evaluation: Evaluation) -> str:
+    strangers = int(evaluation.open_set.stranger.sum())
+    known = np.isin(evaluation.labels["query_ids"], evaluation.labels["gallery_ids"]).all()
+    how = "made by taking half of the people out of the gallery" if known else "the people who are not in the gallery"
+    return (
+        f"Strangers: {strangers:,} queries, {how}. DIR: share of the queries of enrolled people whose best answer is "
+        "right and similar enough, while no more than the given share of strangers gets any answer."
+    )
+
+
+def _how(evaluation: Evaluation, summary: dict[str, Any]) -> list[tuple[str, str]]:
+    cameras = len({record.camera for record in (*evaluation.query, *evaluation.gallery)} - {None})
+    rows = [
+        ("model", evaluation.model),
+        ("network", evaluation.weights.variant.name),
+        ("checkpoint SHA-256", evaluation.weights.sha256 or "none: weights given as arrays"),
+        ("data set", f"{evaluation.data.root} ({evaluation.data.name})"),
+        ("images", f"{len(evaluation.query):,} queries, gallery of {len(evaluation.gallery):,}, {cameras} cameras"),
+        ("protocol", evaluation.protocol),
+        ("distance", "1 - cosine" if evaluation.metric == "cosine" else "squared Euclidean, of features as they come"),
+        ("re-ranking", "k-reciprocal, k1 20, k2 6, lambda 0.3" if evaluation.rerank else "none"),
+        (
+            "features",
+            f"{evaluation.precision} by {evaluation.backend}" + (", with mirror image" if evaluation.flip else ""),
+        ),
+    ]
+    claim = summary["claim"]
+    if claim:
+        rows.append(("claim", f"{claim['text']} on {claim['dataset']}, by {claim['card']}"))
+        rows += [("the same bytes elsewhere", f"{other['text']}, by {other['card']}") for other in claim["others"]]
+    return rows
