@@ -16,7 +16,7 @@ import click
 import typer
 
 from osnet._version import __version__
-from osnet.cli import checkpoints, embed, evaluate, hub, models, train
+from osnet.cli import checkpoints, demo, embed, evaluate, hub, models, train
 from osnet.errors import OsnetError
 
 app = typer.Typer(
@@ -27,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for group in (models, checkpoints, embed, evaluate, hub, train):
+for group in (models, checkpoints, embed, evaluate, hub, train, demo):
     group.add_to(app)
 
 

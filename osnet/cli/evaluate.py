@@ -198,7 +198,8 @@ def print_table(results: list[dict[str, Any]]) -> None:
             )
         )
     heads = ("model", "data", "mAP", "Rank-1", "Rank-5", "Rank-10", "Rank-20", "mINP", "queries", "claimed", "diff")
-    _print_columns(heads, rows)
+    shown = len(heads) if any(row["claim"] for row in results) else -2
+    _print_columns(heads[:shown], [row[:shown] for row in rows])
 
 
 def print_thresholds(results: list[dict[str, Any]]) -> None:

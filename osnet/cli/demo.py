@@ -1,0 +1,121 @@
+"""``osnet demo``: the main job from end to end on pedestrians that are drawn on the spot."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from osnet.cli.evaluate import print_table
+from osnet.cli.options import (
+    AllowHost,
+    AllowHttp,
+    CacheDir,
+    Mirror,
+    Offline,
+    Timeout,
+    fetch_keywords,
+)
+from osnet.errors import DownloadError
+
+if TYPE_CHECKING:
+    from osnet.checkpoint.weights import Weights
+
+BUILT_IN = "osnet_x0_25_drawn"
+"""Alias of the card whose weights come with the package, if it has one."""
+
+SEED_CARD = "osnet"
+
+_DRAWN = {"identities": 24, "cameras": 3, "images_per_camera": 3, "seed": 20_261, "train_share": 0.01}
+"""People whom no weights were trained on: training takes other seeds."""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command("demo")(demo)
+
+
+def demo(
+    model: Annotated[
+        Optional[str],
+        typer.Option("--model", "-m", help="An alias, a hub uid, a card (.md) or weights (.ckpt .pth ...)."),
+    ] = None,
+    report: Annotated[
+        Optional[Path], typer.Option("--report", metavar="DIR", help="Write report.html and its pictures there.")
+    ] = None,
+    cache_dir: CacheDir = None,
+    offline: Offline = None,
+    mirror: Mirror = None,
+    allow_host: AllowHost = None,
+    allow_http: AllowHttp = None,
+    timeout: Timeout = None,
+) -> None:
+    """Draw people seen by three cameras, find them again, and say how well that went."""
+    from osnet.hub.catalog import aliases
+    from osnet.models.reference import read_weights
+
+    if report:
+        from osnet.visual.report import prepare_folder
+
+        prepare_folder(report)
+    chosen = model or (BUILT_IN if BUILT_IN in aliases() else SEED_CARD)
+    _say(f"1  Weights: {chosen}")
+    try:
+        weights = read_weights(chosen, **fetch_keywords(cache_dir, offline, mirror, allow_host, allow_http, timeout))
+    except DownloadError as error:
+        raise DownloadError(
+            f"the weights of {chosen!r} cannot be had: give a file (osnet demo --model PATH, make demo MODEL=PATH) or "
+            f"a mirror (OSNET_MIRROR=URL make demo). Reason: {error}"
+        ) from error
+    _say(f"   {weights.variant.name}, SHA-256 {(weights.sha256 or 'unknown')[:16]}..., all parameters there")
+    with tempfile.TemporaryDirectory(prefix="osnet-demo-") as folder:
+        _run(chosen, weights, Path(folder) / "drawn", report)
+
+
+def _run(model: str, weights: Weights, data: Path, report: Optional[Path]) -> None:
+    from osnet.data.synthetic import draw_dataset
+    from osnet.evaluation.evaluate import evaluate
+
+    start = time.perf_counter()
+    drawn = draw_dataset(data, **_DRAWN)  # type: ignore[arg-type]
+    _say(f"2  Drawn in {time.perf_counter() - start:.1f} s: {drawn.query} queries, a gallery of {drawn.gallery}")
+    start = time.perf_counter()
+    found = evaluate(weights, data, cache=False)
+    _say(f"3  Embedded and ranked in {time.perf_counter() - start:.1f} s, {found.precision} by {found.backend}")
+    row: dict[str, Any] = {**found.to_dict(), "model": model, "data": "drawn people"}
+    typer.echo()
+    print_table([{**row, "claim": None}])
+    typer.echo("Figures in %; Rank-k is CMC at k.\n")
+    if report:
+        from osnet.visual.report import write_report
+
+        _say(f"4  Report: {write_report(found, report, title='osnet demo: drawn people')}")
+    if _trained_on_drawings(model, weights):
+        typer.echo(
+            f"{model} was trained on drawings: it knows drawn people only. For photos take a published checkpoint: "
+            "osnet_msmt17 generalises best as a rule (osnet fetch osnet_msmt17), or your own weights."
+        )
+    else:
+        typer.echo(
+            "These people are drawn and the weights were made for photos: the figures show that it runs, no more."
+        )
+    typer.echo("Your own data:  osnet eval --model MODEL --data DATA --report report/")
+    if not report:
+        typer.echo("Look at it:     osnet demo --report report/")
+
+
+def _trained_on_drawings(model: str, weights: Weights) -> bool:
+    from osnet.hub.catalog import list_cards
+
+    if model == BUILT_IN:
+        return True
+    return any(card.checkpoint.sha256 == weights.sha256 and "drawn" in card.dataset.lower() for card in list_cards())
+
+
+def _say(line: str) -> None:
+    typer.echo(line)
+    sys.stdout.flush()
