@@ -132,7 +132,7 @@ def set_weights(network: OSNet, weights: Weights) -> LoadReport:
         raise WeightsError(f"{weights.source}: the network has no place for {wrong[:5]} and lacks {new[:5]}")
     for name, array in arrays.items():
         slots[name].set_data(Tensor(np.array(array)))  # a copy: MindSpore may write where it reads
-    network.load_report = LoadReport(
+    report = LoadReport(
         source=weights.source,
         sha256=weights.sha256,
         used=len(arrays),
@@ -140,7 +140,8 @@ def set_weights(network: OSNet, weights: Weights) -> LoadReport:
         unused=tuple(name for name in weights.arrays if name not in arrays),
         set_aside=tuple(weights.extras),
     )
-    return network.load_report
+    network.load_report = report
+    return report
 
 
 def _inference_network(variant: Variant, num_classes: int) -> OSNet:
