@@ -52,17 +52,25 @@ def _identity_order(labels: Integers, config: TrainConfig, rng: np.random.Genera
     k = config.images_per_identity
     # As many groups as images allow, the same number for everybody, so that no long tracklet rules the epoch.
     rounds = max(1, round(len(labels) / k / len(of_person)))
-    queues = [_cycled(images, rounds * k, rng) for images in of_person]
+    queues = [_cycled(images, rounds * k, k, rng) for images in of_person]
+    taken = np.zeros(len(of_person), np.int64)
     groups: list[Integers] = []
-    for turn in range(rounds):
+    for _ in range(rounds):
         people = rng.permutation(len(of_person))
         # What a round leaves over would mix with the next one and could repeat an identity in a batch.
-        whole = people[: len(people) // wanted * wanted]
-        groups += [queues[person][turn * k : (turn + 1) * k] for person in whole]
+        for person in people[: len(people) // wanted * wanted]:
+            start = taken[person]
+            groups.append(queues[person][start : start + k])
+            taken[person] += k
     return np.concatenate(groups)
 
 
-def _cycled(images: Integers, count: int, rng: np.random.Generator) -> Integers:
-    turns = [rng.permutation(images) for _ in range(-(-count // len(images)))]
-    cycled: Integers = np.concatenate(turns)[:count]
+def _cycled(images: Integers, count: int, k: int, rng: np.random.Generator) -> Integers:
+    """`count` of `images`, each permutation whole before the next; no group of `k` repeats one if there are `k`."""
+    queue = rng.permutation(images)
+    while len(queue) < count:
+        fresh = rng.permutation(images)
+        begun = np.isin(fresh, queue[len(queue) // k * k :])
+        queue = np.concatenate([queue, fresh[~begun], fresh[begun]])
+    cycled: Integers = queue[:count]
     return cycled

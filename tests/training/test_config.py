@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from osnet.errors import OptionError
+from osnet.training.config import TrainConfig, read_config
+
+RECIPES = sorted((Path(__file__).parents[2] / "osnet/training/recipes").glob("*.yaml"))
+
+
+def test_every_key_survives_yaml(tmp_path: Path) -> None:
+    config = TrainConfig(data="x", schedule="multistep", milestones=(3, 5), triplet_margin=None, learning_rate=1e-3)
+    config.save(tmp_path / "c.yaml")
+    assert read_config(tmp_path / "c.yaml") == config
+    text = (tmp_path / "c.yaml").read_text()
+    for field in dataclasses.fields(config):
+        assert f"\n{field.name}:" in f"\n{text}"
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_are_configurations(path: Path) -> None:
+    assert read_config(path, data="x").data == "x"
+
+
+def test_an_unknown_key_is_named_with_the_nearest() -> None:
+    with pytest.raises(OptionError, match=r"learning_rte.*did you mean 'learning_rate'.*Known: data, "):
+        TrainConfig.from_mapping({"learning_rte": 1})
+
+
+def test_text_is_a_number_where_yaml_reads_it_as_text() -> None:
+    assert TrainConfig(learning_rate="1e-3").learning_rate == 0.001  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"epochs": 0},
+        {"epochs": True},
+        {"epochs": 1.5},
+        {"epochs": "many"},
+        {"learning_rate": 0},
+        {"learning_rate": float("nan")},
+        {"flip": 1.1},
+        {"label_smoothing": 1.0},
+        {"height": 250},
+        {"sampler": "all"},
+        {"optimizer": "lion"},
+        {"schedule": "step"},
+        {"precision": "bf16"},
+        {"batch_size": 1, "sampler": "random", "triplet": 0},
+        {"batch_size": 6},
+        {"batch_size": 4},
+        {"images_per_identity": 1},
+        {"sampler": "random"},
+        {"cross_entropy": 0, "triplet": 0},
+        {"frozen_epochs": 60},
+        {"frozen_epochs": 2, "cross_entropy": 0},
+        {"warmup_epochs": 61},
+        {"milestones": "10"},
+        {"tensorboard": 1},
+        {"data": 3},
+        {"seed": -1},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_is_refused(values: dict[str, object]) -> None:
+    with pytest.raises(OptionError) as caught:
+        TrainConfig.from_mapping(values)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["- a\n", "a: [", "\x00"])
+def test_a_file_that_is_no_mapping(tmp_path: Path, content: str) -> None:
+    (tmp_path / "c.yaml").write_text(content)
+    with pytest.raises(OptionError, match=r"c\.yaml"):
+        read_config(tmp_path / "c.yaml")

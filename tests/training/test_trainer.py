@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from osnet.checkpoint.weights import read_weights_file
+from osnet.errors import DataError, DiskError, OptionError, TrainingError, WeightsError
+from osnet.training.config import TrainConfig
+from osnet.training.run import Run
+from osnet.training.trainer import resume, train
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("mindspore")
+
+STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def undisturbed(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train(config, tmp_path_factory.mktemp("undisturbed") / "run")
+
+
+def start(run: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "osnet", "train", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=run.parent)
+
+
+def test_a_run_is_whole(undisturbed: Run, config: TrainConfig) -> None:
+    assert undisturbed.config == config
+    lines = undisturbed.metrics()
+    steps = [line["step"] for line in lines if line["kind"] == "step"]
+    evaluations = [line for line in lines if line["kind"] == "evaluation"]
+    assert steps == list(range(1, STEPS + 1))
+    assert [line["epoch"] for line in evaluations] == [1, 2]
+    assert all(0 <= line["mAP"] <= 1 and line["valid_queries"] == 4 for line in evaluations)
+    weights = read_weights_file(undisturbed.last)
+    assert (weights.variant.name, weights.num_classes) == ("osnet_x0_25", 4)
+    assert int(weights.extras["step_num"]) == STEPS
+    assert np.abs(weights.extras["moment1.classifier.weight"]).max() > 0
+    assert (undisturbed.root / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.timeout(900)
+def test_killed_and_resumed_it_ends_with_the_same_bytes(undisturbed: Run, config: TrainConfig, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    config.save(tmp_path / "config.yaml")
+    process = start(run, "--config", "config.yaml", "--out", "run")
+    while not (run / "last.ckpt").is_file():
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert read_weights_file(run / "last.ckpt").extras["step_num"] < STEPS
+    finished = resume(run)
+    assert finished.last.read_bytes() == undisturbed.last.read_bytes()
+    assert finished.best.read_bytes() == undisturbed.best.read_bytes()
+    keys = ("kind", "step", "loss", "accuracy", "mAP")
+    assert [[line.get(key) for key in keys] for line in finished.metrics()] == [
+        [line.get(key) for key in keys] for line in undisturbed.metrics()
+    ]
+    before = finished.last.stat().st_mtime_ns
+    resume(run)  # nothing is left to do
+    assert finished.last.stat().st_mtime_ns == before
+
+
+def test_a_diverging_run_says_what_to_try_and_keeps_the_last_good_checkpoint(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    wild = config.replace(learning_rate=1e30, optimizer="sgd", schedule="constant", eval_every=0)
+    with pytest.raises(TrainingError, match=r"^step [234]: the loss is .* try a lower learning_rate.*step \d is kept"):
+        train(wild, tmp_path / "run")
+    assert int(read_weights_file(tmp_path / "run/last.ckpt").extras["step_num"]) >= 1
+
+
+def test_the_base_is_frozen_in_the_first_stage(undisturbed: Run, config: TrainConfig, tmp_path: Path) -> None:
+    staged = config.replace(model=str(undisturbed.best), epochs=2, frozen_epochs=1, save_every=0, accumulation=2)
+    base = read_weights_file(undisturbed.best).without_classifier()
+    run = train(staged, tmp_path / "run")
+    assert run.origin["base_sha256"] == base.sha256
+    steps = [line for line in run.metrics() if line["kind"] == "step"]
+    assert steps[0]["learning_rate"] == staged.frozen_learning_rate
+    assert len(steps) == 2
+    assert not np.array_equal(read_weights_file(run.last).arrays["conv1.conv.weight"], base.arrays["conv1.conv.weight"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"data": ""}, DataError, "osnet synth"),
+        ({"batch_size": 16}, DataError, "wants 8 identities"),
+        ({"val_identities": 3}, DataError, "at most 2"),
+        ({"precision": "mixed"}, OptionError, "wants an Ascend device"),
+        ({"network": "osnet_x1_0"}, WeightsError, "expected osnet_x1_0, got osnet_x0_25"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_cannot_work_is_said_before_a_folder_is_made(
+    config: TrainConfig, tmp_path: Path, changes: dict[str, object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        train(config.replace(**changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_identity_or_one_image_of_each(crops: Path, config: TrainConfig, tmp_path: Path) -> None:
+    sources = sorted((crops / "bounding_box_train").iterdir())
+    for name, chosen, message in (("one", sources[:4], "show 1 identity"), ("each", sources[::4], "has one image")):
+        folder = tmp_path / name / "bounding_box_train"
+        folder.mkdir(parents=True)
+        for path in chosen:
+            (folder / path.name).write_bytes(path.read_bytes())
+        with pytest.raises(DataError, match=message):
+            train(config.replace(data=str(folder.parent)), tmp_path / "run")
+
+
+def test_a_folder_in_use_and_one_without_a_run(undisturbed: Run, config: TrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"is not empty.*--resume"):
+        train(config, undisturbed.root)
+    with pytest.raises(OptionError, match="no run in"):
+        resume(tmp_path)
+
+
+def test_other_data_is_not_resumed(config: TrainConfig, undisturbed: Run, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    copy.mkdir()
+    for path in undisturbed.root.iterdir():
+        if path.is_file():
+            (copy / path.name).write_bytes(path.read_bytes())
+    (copy / "origin.json").write_text(
+        (copy / "origin.json").read_text().replace('"fingerprint": "', '"fingerprint": "0')
+    )
+    with pytest.raises(DataError, match="is not the data set"):
+        resume(copy)
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(undisturbed: Run, tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk: the kernel refuses the write in the middle."""
+    import resource
+
+    from osnet.models.load import network_from_weights
+    from osnet.training.state import Progress, save_state
+
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(undisturbed.last.read_bytes())
+    network = network_from_weights(read_weights_file(path), 4)
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, old[1]))
+    try:
+        with pytest.raises(DiskError, match=r"last\.ckpt.*room to write"):
+            save_state(path, network, {}, Progress(step=9), 0.1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == undisturbed.last.read_bytes()
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
