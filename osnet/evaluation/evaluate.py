@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
@@ -15,29 +14,24 @@ import numpy as np
 from osnet.data.doctor import examine
 from osnet.data.load import load_records
 from osnet.data.records import DataSet, Record, cameras, persons
-from osnet.errors import DataError, ImageError, OptionError
+from osnet.errors import DataError, OptionError
 from osnet.evaluation.claims import Claim, claims_of, why_not_comparable
 from osnet.evaluation.distances import check_metric, check_pair, row_blocks
-from osnet.evaluation.feature_cache import FeatureCache, content_digest
+from osnet.evaluation.feature_cache import Progress, embed_cached
 from osnet.evaluation.open_set import FALSE_ALARM_RATES, OpenSet, open_set
 from osnet.evaluation.protocols import arrange, get_protocol
 from osnet.evaluation.ranking import Ranking, rank, rank_distances
 from osnet.evaluation.rerank import rerank as rerank_distances
 from osnet.evaluation.verification import FALSE_POSITIVE_RATES, Verification, verify_pairs
 from osnet.hub.settings import read_settings
-from osnet.inference.embedder import Embedder, normalise, prefetch
-from osnet.inference.images import prepare
+from osnet.inference.embedder import Embedder, normalise
 from osnet.models.reference import ModelLike, read_weights
-from osnet.variants import FEATURE_DIM
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from osnet.checkpoint.weights import Weights
 
-Progress = Callable[[int, int], None]
 DataLike = Union[str, "os.PathLike[str]", DataSet]
 
 POOLS = ("mean",)
@@ -263,7 +257,9 @@ def evaluate_all(
         for model, weights in zip(models, all_weights):
             embedder = Embedder(weights, backend=backend, precision=precision, flip=flip, normalize=False)
             for task in tasks:
-                query_features, gallery_features, computed = _features(embedder, task, store, progress)
+                paths = [record.path for record in (*task.query, *task.gallery)]
+                features, computed = embed_cached(embedder, paths, store, progress)
+                query_features, gallery_features = features[: len(task.query)], features[len(task.query) :]
                 if metric == "cosine":
                     query_features, gallery_features = normalise(query_features), normalise(gallery_features)
                 query, query_features = _pooled(task.query, query_features, pool)
@@ -325,42 +321,6 @@ def _labels(query: Sequence[Record], gallery: Sequence[Record]) -> dict[str, Any
         "query_cameras": cameras(query),
         "gallery_cameras": cameras(gallery),
     }
-
-
-def _features(
-    embedder: Embedder, task: _Task, store: Path | None, progress: Progress | None
-) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
-    """Features of query and gallery, not normalised, and how many were computed."""
-    paths = [record.path for record in (*task.query, *task.gallery)]
-    features = np.empty((len(paths), FEATURE_DIM), np.float32)
-    places: dict[bytes, list[int]] = {}
-    digests = list(prefetch(content_digest, paths))
-    for place, digest in enumerate(digests):
-        places.setdefault(digest, []).append(place)
-    with FeatureCache(store, embedder) as cache:
-        todo = dict(places)
-        for digest, feature in cache.find(places):
-            features[todo.pop(digest)] = feature
-        computed, done = len(todo), len(places) - len(todo)
-        if progress:
-            progress(done, len(places))
-
-        def crop(place: int) -> NDArray[np.uint8]:
-            pixels = prepare(paths[place])
-            if content_digest(paths[place]) != digests[place]:
-                raise ImageError(f"{paths[place]}: changed while it was read; start again when nobody writes to it")
-            return pixels
-
-        waiting = iter(todo.items())
-        for part in embedder.stream(prefetch(crop, [of[0] for of in todo.values()])):
-            fresh = list(islice(waiting, len(part)))
-            cache.keep([digest for digest, _ in fresh], part)
-            for (_, of), feature in zip(fresh, part):
-                features[of] = feature
-            done += len(part)
-            if progress:
-                progress(done, len(places))
-    return features[: len(task.query)], features[len(task.query) :], computed
 
 
 def _pooled(

@@ -13,7 +13,8 @@ import os
 import sqlite3
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,12 +23,16 @@ import numpy as np
 from osnet._version import __version__
 from osnet.errors import ImageError
 from osnet.files import open_regular
+from osnet.inference.embedder import prefetch
+from osnet.inference.images import prepare
 from osnet.variants import FEATURE_DIM
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from osnet.inference.embedder import Embedder
+
+Progress = Callable[[int, int], None]
 
 FOLDER = ".features"
 """In the cache; the inventory of checkpoints leaves out names that start with a dot."""
@@ -52,6 +57,64 @@ def content_digest(path: Path) -> bytes:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise ImageError(f"{path}: cannot be read ({reason}); replace it or leave it out") from None
     return digest.digest()
+
+
+def embed_cached(
+    embedder: Embedder, paths: Sequence[Path], cache: Path | None, progress: Progress | None = None
+) -> tuple[NDArray[np.float32], int]:
+    """Features of image files, looked up where they are known and kept where they are not.
+
+    Args:
+        embedder: gives the features, as they come (``normalize=False``).
+        paths: image files (N).
+        cache: see `FeatureCache`.
+        progress: called with (done, all), files of equal content counted once.
+
+    Returns:
+        float32 (N, 512), and the number of files that were computed.
+
+    Raises:
+        ImageError: a file cannot be read; what was computed before is kept.
+    """
+    features = np.empty((len(paths), FEATURE_DIM), np.float32)
+    places: dict[bytes, list[int]] = {}
+    digests = list(prefetch(content_digest, paths))
+    for place, digest in enumerate(digests):
+        places.setdefault(digest, []).append(place)
+    bad: list[ImageError] = []
+
+    def crop(place: int) -> NDArray[np.uint8]:
+        pixels = prepare(paths[place])
+        if content_digest(paths[place]) != digests[place]:
+            raise ImageError(f"{paths[place]}: changed while it was read; start again when nobody writes to it")
+        return pixels
+
+    def crops(wanted: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+        """Up to the first that cannot be read: what is under way behind it is finished and kept."""
+        try:
+            yield from prefetch(crop, wanted)
+        except ImageError as error:
+            bad.append(error)
+
+    with FeatureCache(cache, embedder) as known:
+        todo = dict(places)
+        for digest, feature in known.find(places):
+            features[todo.pop(digest)] = feature
+        done = len(places) - len(todo)
+        if progress:
+            progress(done, len(places))
+        waiting = iter(todo.items())
+        for part in embedder.stream(crops([of[0] for of in todo.values()])):
+            fresh = list(islice(waiting, len(part)))
+            known.keep([digest for digest, _ in fresh], part)
+            for (_, of), feature in zip(fresh, part):
+                features[of] = feature
+            done += len(part)
+            if progress:
+                progress(done, len(places))
+    if bad:
+        raise bad[0]
+    return features, len(todo)
 
 
 class FeatureCache:

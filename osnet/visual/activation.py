@@ -80,5 +80,5 @@ def draw(weights: Weights, paths: Sequence[Path], captions: Sequence[str]) -> Fi
     for axes, crop, strength, caption in zip(cells, crops, maps, captions):
         axes.imshow(np.concatenate([crop, gap, overlay(crop, strength)], axis=1), interpolation="lanczos")
         role, _, who = caption.partition("\n")
-        axes.set_title(f"{role}\n{who}", fontsize=8, color=INK if role == "query" else SOFT, pad=3)
+        axes.set_title(f"{role}\n{who}", fontsize=8, color=INK if role == "query" else SOFT, pad=3, parse_math=False)
     return made
