@@ -1,0 +1,115 @@
+"""`osnet eval`, `osnet doctor` and `osnet demo` as a user types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from osnet.checkpoint.mindspore import write_ckpt
+from osnet.evaluation.calibration import read_calibration
+from osnet.variants import VARIANTS
+from tests.cli.test_commands import osnet, refused
+from tests.data.sets import good_market, image
+from tests.recipe import recipe_arrays
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("w") / "own.ckpt"
+    path.write_bytes(write_ckpt(recipe_arrays(VARIANTS["osnet_x0_25"])))
+    return path
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return good_market(tmp_path_factory.mktemp("market"))
+
+
+def test_all_pairs_as_json_in_the_promised_schema(checkpoint: Path, market: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "people"
+    for i, name in enumerate(("ann_cam1", "ann_cam2", "bob_cam1", "bob_cam2")):
+        image(folder / name[:3] / f"{name}.jpg", seed=i)
+        image(folder / name[:3] / f"{name}_more.jpg", seed=i + 10)
+    run = osnet("eval", "-m", checkpoint, "-d", market, "-d", folder, "--json")
+    assert run.returncode == 0, run.stderr
+    assert run.stderr == ""
+    results = json.loads(run.stdout)["results"]
+    assert [(row["model"], row["data"]) for row in results] == [
+        (str(checkpoint), str(market)),
+        (str(checkpoint), str(folder)),
+    ]
+    for row in results:
+        assert {"model", "data", "mAP", "cmc", "mINP", "valid_queries"} <= set(row)
+        assert set(row["cmc"]) == {"1", "5", "10", "20"}
+        assert 0 <= row["mAP"] <= 1
+        assert row["valid_queries"] == 4
+    assert [row["dataset"] for row in results] == ["market1501", "folder"]
+
+
+def test_table_calibration_and_report(checkpoint: Path, market: Path, tmp_path: Path) -> None:
+    out = tmp_path / "t.json"
+    run = osnet("eval", "-m", checkpoint, "-d", market, "--calibrate", out, "--report", tmp_path / "report", "--flip")
+    assert run.returncode == 0, run.stderr
+    for words in (
+        "own.ckpt",
+        "Rank-1",
+        "flip",
+        "Rank-k is CMC at k",
+        "says nothing: too few",
+        str(tmp_path / "report"),
+    ):
+        assert words in run.stdout
+    calibration = read_calibration(out)
+    assert calibration.checkpoint_sha256 == json.loads(osnet("info", checkpoint, "--json").stdout)["sha256"]
+    assert (calibration.flip, calibration.data, calibration.genuine_pairs) == (True, (str(market),), 4)
+    assert (tmp_path / "report" / "report.html").stat().st_size > 100_000
+
+
+def test_eval_refuses_what_makes_no_sense(checkpoint: Path, market: Path, tmp_path: Path) -> None:
+    refused(osnet("eval", "-m", checkpoint, "-d", market.parent), "too high", str(market))
+    refused(osnet("eval", "-m", checkpoint, "-d", market, "-d", market, "--calibrate", tmp_path / "t"), "one data set")
+    refused(osnet("eval", "-m", checkpoint, "-d", market, "--calibrate", tmp_path / "a" / "t"), "does not exist")
+    refused(osnet("eval", "-m", checkpoint, "-d", market, "--report", checkpoint), "name a folder")
+    refused(osnet("eval", "-m", checkpoint, "-d", market, "--protocol", "x"), "market1501, cuhk03, camera-blind")
+    refused(osnet("eval", "-m", "osnet", "-d", market), "offline")
+    refused(osnet("eval", "-m", checkpoint), "--data")
+
+
+def test_doctor_says_what_is_wrong_and_fails_where_it_matters(market: Path, tmp_path: Path) -> None:
+    run = osnet("doctor", market)
+    assert run.returncode == 0, run.stdout
+    assert "good to evaluate on" in run.stdout
+    broken = good_market(tmp_path / "broken")
+    victim = next((broken / "query").iterdir())
+    victim.write_bytes(victim.read_bytes()[:100])
+    assert osnet("doctor", broken, "--quick").returncode == 0
+    run = osnet("doctor", broken)
+    assert run.returncode == 1
+    assert victim.name in run.stdout
+    assert "1 error: do not evaluate on this" in run.stdout
+    run = osnet("doctor", broken, "--json")
+    assert run.returncode == 1
+    found = json.loads(run.stdout)
+    assert not found["ok"]
+    assert found["findings"][0]["code"] == "unreadable"
+    run = osnet("doctor", market.parent)
+    assert run.returncode == 1
+    assert "too high" in run.stdout
+    refused(osnet("doctor", market, "--dataset", "markt"), "Known: auto, market1501")
+    refused(osnet("doctor", market, "--for", "fun"), "Known: evaluate, train")
+
+
+def test_demo_shows_the_main_job_or_says_how_to_get_weights(checkpoint: Path) -> None:
+    run = osnet("demo", "--model", checkpoint)
+    assert run.returncode == 0, run.stderr
+    for words in ("own.ckpt", "drawn people", "mAP", "osnet eval --model"):
+        assert words in run.stdout
+    run = osnet("demo", "--model", "osnet_market1501")
+    assert run.returncode == 2
+    assert len(run.stderr.strip().splitlines()) == 1
+    for words in ("osnet demo --model PATH", "make demo MODEL=PATH", "OSNET_MIRROR=URL make demo"):
+        assert words in run.stderr
