@@ -8,6 +8,7 @@ Peers get normalised float32 batches, and each the batch size that suits it best
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import statistics
 import subprocess
@@ -35,7 +36,8 @@ def drawn_crops(count: int) -> np.ndarray:
     """uint8 (count, 256, 128, 3): smooth random pictures, which JPEG compresses about as well as photographs."""
     rng = np.random.default_rng(0)
     small = rng.integers(0, 256, (count, 32, 16, 3)).astype(np.uint8)
-    return np.stack([np.asarray(Image.fromarray(image).resize((128, 256), Image.Resampling.BICUBIC)) for image in small])
+    size = (128, 256)
+    return np.stack([np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)) for image in small])
 
 
 def contenders(weights: Weights, crops: np.ndarray, files: list[Path], out: Path) -> dict[str, Callable[[], object]]:
@@ -56,9 +58,7 @@ def contenders(weights: Weights, crops: np.ndarray, files: list[Path], out: Path
     return found
 
 
-def _add_torch(
-    found: dict[str, Callable[[], object]], weights: Weights, parts: list[np.ndarray], batch: int
-) -> None:
+def _add_torch(found: dict[str, Callable[[], object]], weights: Weights, parts: list[np.ndarray], batch: int) -> None:
     try:
         import torch
 
@@ -129,10 +129,8 @@ def main() -> None:
     options = parser.parse_args()
     # MindSpore before onnx and torch, whose protobuf it does not survive
     for optional in ("mindspore", "torch"):
-        try:
-            __import__(optional)
-        except ImportError:
-            continue
+        if importlib.util.find_spec(optional):
+            importlib.import_module(optional)
     weights = recipe_weights(options.network, CLASSES)
     crops = drawn_crops(options.images)
     with tempfile.TemporaryDirectory() as name:

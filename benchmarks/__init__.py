@@ -1,0 +1,1 @@
+"""Figures of this package beside its peers."""
