@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,6 +57,17 @@ class Ranks:
             return flag
         return bool(self._reduced(np.array([flag], np.float32))[0] > 0)
 
+    def agree(self, params: Sequence[Parameter]) -> bool:
+        """Whether `params` have the same bytes on all devices."""
+        if self.size == 1:
+            return True
+        digest = 0
+        for p in params:
+            digest = zlib.crc32(p.asnumpy().tobytes(), digest)
+        halves = np.array([digest >> 16, digest & 0xFFFF], np.float32)  # float32 adds these exactly
+        differs = bool((self._reduced(halves) != self.size * halves).any())
+        return not self.any(differs)
+
     def _exchange(self, params: Sequence[Parameter], factor: float, *, before: bool = False) -> None:
         values = [p.asnumpy() for p in params]
         flat = np.concatenate([v.reshape(-1) for v in values])
@@ -75,12 +87,12 @@ def join_ranks() -> Ranks:
     Raises:
         DependencyError: they do not find each other.
     """
-    if os.environ.get("MS_ROLE") != "MS_WORKER":
+    if "MS_ROLE" not in os.environ:
         return Ranks()
     from mindspore import communication
 
     try:
-        communication.init()
+        communication.init()  # msrun's scheduler serves the others in here, and never comes back
         rank, size = communication.get_rank(), communication.get_group_size()
     except (RuntimeError, ValueError) as error:
         raise DependencyError(

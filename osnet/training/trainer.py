@@ -274,6 +274,10 @@ class _Training:
     def _save(self, rate: float, *, best: bool = False) -> None:
         from osnet.training.state import save_state
 
+        if not self._ranks.agree(list(self._network.get_parameters())):
+            raise TrainingError(
+                f"step {self._progress.step}: the devices no longer have the same parameters; resume from the last save"
+            )
         if self._ranks.rank != 0:
             return
         state = (self._network, self._stepper.optimizer.state(), self._progress, rate)
