@@ -97,7 +97,7 @@ def _run(model: str, weights: Weights, data: Path, report: Optional[Path]) -> No
     if _trained_on_drawings(model, weights):
         typer.echo(
             f"{model} was trained on drawings: it knows drawn people only. For photos take a published checkpoint: "
-            "osnet_msmt17 generalises best as a rule (osnet fetch osnet_msmt17), or your own weights."
+            "osnet_msmt17 has seen the most people and cameras (osnet demo --model osnet_msmt17)."
         )
     else:
         typer.echo(

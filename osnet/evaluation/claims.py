@@ -18,6 +18,10 @@ PUBLISHED_SIZES = {"market1501": (3368, 19732), "dukemtmcreid": (2228, 17661), "
 """Images in query and gallery of the data sets as their authors published them (junk counted): a folder in the same
 layout with other numbers is another data set."""
 
+ZOO_METRICS = {"market1501": "euclidean", "dukemtmcreid": "euclidean", "msmt17": "cosine"}
+"""What the model zoo's eval.py (research/cv/osnet) measures distances with, from features that are not normalised."""
+
+_ZOO = re.compile(r"(gitee|github)\.com/mindspore(-ai)?/models/")
 _LAYOUTS = {"dukemtmc": "dukemtmcreid"}
 _MAP = re.compile(r"\s*mAP\s*([0-9]{1,3}(?:\.[0-9]+)?)\s*%?\s*", re.IGNORECASE)
 
@@ -31,12 +35,14 @@ class Claim:
         text: as the card writes it, such as ``mAP83.0``.
         dataset: that the card names as its training set; its claim is on the same set's test split.
         mAP: the figure, 0 to 1; None where the text holds none.
+        metric: that it was measured with; None where nobody says.
     """
 
     uid: str
     text: str
     dataset: str
     mAP: float | None  # noqa: N815 - the field writes it so
+    metric: str | None = None
 
 
 def claims_of(model: Any, sha256: str | None) -> tuple[Claim, ...]:
@@ -45,11 +51,17 @@ def claims_of(model: Any, sha256: str | None) -> tuple[Claim, ...]:
     cards += [card for card in reversed(list_cards()) if card.checkpoint.sha256 == sha256]
     found: dict[tuple[str, str], Claim] = {}
     for card in cards:
-        key = (card.evaluation, _LAYOUTS.get(card.dataset.lower(), card.dataset.lower()))
-        if card.evaluation and key not in found:
+        layout = _layout(card.dataset)
+        if card.evaluation and (card.evaluation, layout) not in found:
             match = _MAP.fullmatch(card.evaluation)
-            found[key] = Claim(card.uid, card.evaluation, card.dataset, float(match[1]) / 100 if match else None)
+            figure = float(match[1]) / 100 if match else None
+            metric = ZOO_METRICS.get(layout) if _ZOO.search(card.repository) else None
+            found[card.evaluation, layout] = Claim(card.uid, card.evaluation, card.dataset, figure, metric)
     return tuple(found.values())
+
+
+def _layout(dataset: str) -> str:
+    return _LAYOUTS.get(dataset.lower(), dataset.lower())
 
 
 def _own_card(model: Any) -> list[Card]:
@@ -65,7 +77,7 @@ def _own_card(model: Any) -> list[Card]:
 
 def why_not_comparable(claim: Claim, data: DataSet, settings: dict[str, Any]) -> str | None:
     """Why a figure measured on `data` with `settings` says nothing about `claim`; None where it does."""
-    wanted = _LAYOUTS.get(claim.dataset.lower(), claim.dataset.lower())
+    wanted = _layout(claim.dataset)
     if claim.mAP is None:
         return f"the claim {claim.text!r} holds no mAP"
     if data.name != wanted:
@@ -78,6 +90,10 @@ def why_not_comparable(claim: Claim, data: DataSet, settings: dict[str, Any]) ->
         )
     if settings["protocol"] != "market1501":
         return f"published figures are of protocol market1501, and this is {settings['protocol']}"
+    if claim.metric not in (None, settings["metric"]):
+        return (
+            f"it was measured with metric {claim.metric}, and this is {settings['metric']}; say --metric {claim.metric}"
+        )
     other = [name for name in ("rerank", "flip", "pool") if settings[name]]
     if other:
         return f"published figures are without {' and '.join(other)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,18 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return good_market(tmp_path_factory.mktemp("market"))
+
+
+def test_the_documentation_names_real_options() -> None:
+    import typer
+
+    from osnet.cli.app import app
+
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    known = {word for name in ("eval", "doctor", "demo") for option in commands[name].params for word in option.opts}
+    known |= {word for option in commands["eval"].params for word in option.secondary_opts}
+    text = (Path(__file__).parents[2] / "docs" / "evaluate.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) <= known
 
 
 def test_all_pairs_as_json_in_the_promised_schema(checkpoint: Path, market: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -181,9 +182,11 @@ def test_a_second_run_computes_only_what_changed(weights: Weights, copy: Path) -
 
 @pytest.mark.slow
 def test_equal_files_are_computed_once(weights: Weights, copy: Path) -> None:
-    shutil.copy(next((copy / "query").iterdir()), copy / "bounding_box_test" / "0004_c3s1_000000_05.jpg")
+    first = load_records(copy).split("query")[0].path
+    shutil.copy(first, copy / "bounding_box_test" / "0009_c3s1_000000_05.jpg")
     found = osnet.evaluate(weights, copy)
     assert (found.computed, len(found.gallery)) == (14, 9)
+    np.testing.assert_array_equal(found.gallery_features[-1], found.query_features[0])
 
 
 @pytest.mark.slow
@@ -318,6 +321,18 @@ def test_claims_of_one_file_may_differ() -> None:
     assert claims_of(replace(seed, evaluation="good"), None)[0].mAP is None
 
 
+def test_the_documentation_says_what_the_cards_claim() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "evaluate.md").read_text(encoding="utf-8")
+    documented = {}
+    for start, claims in re.findall(r"^\| `([0-9a-f]{8})\.\.\.` \|.*\|([^|]*)\|$", text, re.MULTILINE):
+        documented[start] = set(re.findall(r"mAP[0-9.]*[0-9]", claims))
+    published: dict[str, set[str]] = {}
+    for card in osnet.list_cards():
+        if card.user_id.lower() == "mindspore":
+            published.setdefault(card.checkpoint.sha256[:8], set()).add(card.evaluation)
+    assert documented == published
+
+
 def _published(name: str, queries: int, gallery: int) -> DataSet:
     records = [Record(Path(f"q{i}"), 1, 1, "query") for i in range(queries)]
     records += [Record(Path(f"g{i}"), -1 if i % 5 else 1, 2, "gallery") for i in range(gallery)]
@@ -326,13 +341,17 @@ def _published(name: str, queries: int, gallery: int) -> DataSet:
 
 def test_a_claim_is_compared_only_with_what_it_is_about() -> None:
     (claim, *_) = claims_of("osnet_market1501", None)
-    plain = {"protocol": "market1501", "rerank": False, "flip": False, "pool": None}
+    plain = {"protocol": "market1501", "metric": "euclidean", "rerank": False, "flip": False, "pool": None}
     market = _published("market1501", 3368, 19732)
     assert why_not_comparable(claim, market, plain) is None
     assert "this has 3367" in str(why_not_comparable(claim, _published("market1501", 3367, 19732), plain))
     assert "this is dukemtmcreid" in str(why_not_comparable(claim, _published("dukemtmcreid", 2228, 17661), plain))
     assert "rerank and flip" in str(why_not_comparable(claim, market, {**plain, "rerank": True, "flip": True}))
     assert "cuhk03" in str(why_not_comparable(claim, market, {**plain, "protocol": "cuhk03"}))
+    assert "say --metric euclidean" in str(why_not_comparable(claim, market, {**plain, "metric": "cosine"}))
+    assert why_not_comparable(replace(claim, metric=None), market, {**plain, "metric": "cosine"}) is None
+    assert claims_of("osnet_msmt17", None)[0].metric == "cosine"
+    assert claims_of(replace(osnet.get_card("osnet"), repository="https://example.org/own"), None)[0].metric is None
     assert "no mAP" in str(why_not_comparable(replace(claim, mAP=None), market, plain))
     duke = claims_of("osnet_dukemtmc", None)[0]
     assert why_not_comparable(duke, _published("dukemtmcreid", 2228, 17661), plain) is None
@@ -341,7 +360,7 @@ def test_a_claim_is_compared_only_with_what_it_is_about() -> None:
 @pytest.mark.slow
 def test_the_claim_stands_beside_the_figure(weights: Weights, market: Path) -> None:
     sha256 = osnet.get_card("osnet").checkpoint.sha256
-    found = osnet.evaluate(replace(weights, sha256=sha256), market)
+    found = osnet.evaluate(replace(weights, sha256=sha256), market, metric="euclidean")
     beside = found.claim_beside()
     assert beside is not None
     assert (beside["text"], beside["difference"]) == ("mAP74", None)
