@@ -42,10 +42,10 @@ class Run:
         run = cls(Path(root))
         try:
             run.root.mkdir(parents=True, exist_ok=True)
-            held = sorted(path.name for path in run.root.iterdir() if path.name != _LOCK)
+            held = sorted(path.name for path in run.root.iterdir() if not path.name.startswith("."))
         except OSError as error:
             raise DiskError(f"cannot make the run folder {str(root)!r}: {error.strerror or error}") from error
-        if held:
+        if held and held != [ORIGIN]:  # killed between the two files below, it had not begun
             hint = f"osnet train --resume {root} takes it up" if CONFIG in held else "name a new folder"
             raise OptionError(f"{str(root)!r} is not empty (it holds {held[0]}); {hint}")
         publish(run.root / ORIGIN, (json.dumps(origin, indent=2) + "\n").encode())
@@ -127,6 +127,8 @@ class Run:
         except OSError as error:
             raise DiskError(f"cannot write into {str(self.root)!r}: {error.strerror or error}") from error
         try:
+            for left in self.root.glob(".*.part"):  # by a process that was killed while it saved
+                left.unlink()
             yield
         finally:
             lock.release()
