@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def osnet(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "osnet", *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "data"), "expected --out FOLDER for a new run, or --resume RUN"),
+        (("train", "--out", "a", "--resume", "b"), "expected --out FOLDER"),
+        (("train", "--resume", "b", "--epochs", "3"), "epochs cannot be changed"),
+        (("train", "data", "--out", "a", "--set", "epoch=3"), "did you mean 'epochs'"),
+        (("train", "data", "--out", "a", "--set", "epochs"), "expected KEY=VALUE, got 'epochs'"),
+        (("train", "data", "--out", "a", "--set", "epochs=[1"), "expected a YAML value"),
+        (("publish", "nothing"), "no run in 'nothing'"),
+    ],
+)
+def test_used_wrongly_it_says_so_in_one_line(arguments: tuple[str, ...], message: str) -> None:
+    done = osnet(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_synth_draws(tmp_path: Path) -> None:
+    out = tmp_path / "drawn"
+    done = osnet("synth", str(out), "--identities", "2", "--cameras", "2", "--images-per-camera", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["train"] == len(list((out / "bounding_box_train").iterdir())) == 4
