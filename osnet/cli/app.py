@@ -3,8 +3,6 @@
 Exit codes: 0; 1 when a check failed; 2 when used wrongly or input was refused; 130 after Ctrl-C.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

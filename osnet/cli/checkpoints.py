@@ -1,7 +1,5 @@
 """``osnet fetch``, ``osnet verify``, ``osnet cache``, ``osnet convert``: files of weights."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -87,7 +85,7 @@ def verify(
     return 1 if any(row["state"] == "damaged" for row in rows) else 0
 
 
-def _cached_row(file: CachedFile) -> dict[str, Any]:
+def _cached_row(file: "CachedFile") -> dict[str, Any]:
     return {
         "path": str(file.path),
         "state": file.state.value,

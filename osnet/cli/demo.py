@@ -1,7 +1,5 @@
 """``osnet demo``: the main job from end to end on pedestrians that are drawn on the spot."""
 
-from __future__ import annotations
-
 import sys
 import tempfile
 import time
@@ -76,7 +74,7 @@ def demo(
         _run(chosen, weights, Path(folder) / "drawn", report)
 
 
-def _run(model: str, weights: Weights, data: Path, report: Optional[Path]) -> None:
+def _run(model: str, weights: "Weights", data: Path, report: Optional[Path]) -> None:
     from osnet.data.synthetic import draw_dataset
     from osnet.evaluation.evaluate import evaluate
 
@@ -108,7 +106,7 @@ def _run(model: str, weights: Weights, data: Path, report: Optional[Path]) -> No
         typer.echo("Look at it:     osnet demo --report report/")
 
 
-def _trained_on_drawings(model: str, weights: Weights) -> bool:
+def _trained_on_drawings(model: str, weights: "Weights") -> bool:
     from osnet.hub.catalog import list_cards
 
     if model == BUILT_IN:

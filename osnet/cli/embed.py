@@ -1,7 +1,5 @@
 """``osnet embed``: image files → a file of features."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated, Optional

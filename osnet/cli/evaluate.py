@@ -1,7 +1,5 @@
 """``osnet eval`` and ``osnet doctor``: how good a model is on a data set, and whether the set can tell."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -161,7 +159,7 @@ def doctor(
     return 0 if report.ok else 1
 
 
-def _write_calibration(result: Evaluation, path: Path) -> None:
+def _write_calibration(result: "Evaluation", path: Path) -> None:
     from osnet.evaluation.calibration import calibrate, write_calibration
 
     if not result.weights.sha256:

@@ -1,7 +1,5 @@
 """``osnet hub``: mindspore_hub's cache laid out, checked, and undone."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Optional

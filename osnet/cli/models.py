@@ -1,7 +1,5 @@
 """``osnet list``, ``osnet info``: what there is."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

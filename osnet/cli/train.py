@@ -1,7 +1,5 @@
 """``osnet train``, ``osnet publish``, ``osnet synth``: data set → run → published checkpoint."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
