@@ -20,7 +20,6 @@ from osnet.errors import OsnetError
 app = typer.Typer(
     name="osnet",
     help="OSNet person re-identification: card, verified file, weights, features, ranks.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -51,7 +50,7 @@ def main() -> NoReturn:
     debug = len(arguments) < len(sys.argv) - 1
     _quieten(debug)
     try:
-        code = app(arguments, prog_name="osnet", standalone_mode=False) or 0
+        code = app(arguments or ["--help"], prog_name="osnet", standalone_mode=False) or 0
         sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):
         _leave("osnet: interrupted", 130)
@@ -59,8 +58,6 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except click.ClickException as error:
-        if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2 and later
-            _leave(error.format_message(), 2)
         _leave(f"osnet: {error.format_message()} (osnet --help lists what there is)", 2)
     except (OsnetError, OSError) as error:
         if debug:

@@ -167,8 +167,8 @@ def test_version_help_and_debug(checkpoint: Path) -> None:
 
     assert osnet("--version").stdout.strip() == __version__
     run = osnet()
-    assert run.returncode == 2
-    assert "Commands" in run.stdout + run.stderr
+    assert run.returncode == 0
+    assert "Commands" in run.stdout
     run = osnet("info", "nonsense", "--debug")
     assert run.returncode == 1
     assert "Traceback" in run.stderr
