@@ -67,10 +67,10 @@ def zoo(options: argparse.Namespace) -> dict[str, float]:
     import mindspore
     from mindspore import Tensor, nn
     from src.cross_entropy_loss import CrossEntropyLoss
-    from src.osnet import osnet_x0_25
+    from src.osnet import OSBlock, OSNet
 
     mindspore.set_context(mode=mindspore.GRAPH_MODE)
-    network = osnet_x0_25(num_classes=CLASSES, pretrained=False)
+    network = OSNet(CLASSES, blocks=[OSBlock] * 3, layers=[2, 2, 2], channels=[16, 64, 96, 128])
     optimizer = nn.Adam(network.trainable_params(), learning_rate=1e-4, weight_decay=5e-4)
     cell = nn.TrainOneStepCell(nn.WithLossCell(network, CrossEntropyLoss(num_classes=CLASSES)), optimizer)
     cell.set_train()
