@@ -230,7 +230,7 @@ def _confusions_lead(near: Nearest, confused: Sequence[int]) -> str:
 
 
 def _tile(evaluation: Evaluation, record: Record, kind: str, above: str) -> dict[str, Any]:
-    camera = "" if record.camera is None else f" c{record.camera}"
+    camera = "" if record.camera is None or record.person == DISTRACTOR else f" c{record.camera}"
     return {
         "kind": kind,
         "picture": _thumbnail(record.path),
