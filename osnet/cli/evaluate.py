@@ -1,6 +1,7 @@
 """``osnet eval`` and ``osnet doctor``: how good a model is on a data set, and whether the set can tell."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -179,14 +180,16 @@ def _write_calibration(result: "Evaluation", path: Path) -> None:
 
 def print_table(results: list[dict[str, Any]]) -> None:
     """One line for each pair of a model and a data set, figures in percent."""
+    from osnet.evaluation.evaluate import last_part
+
     rows = []
     for row in results:
         claim = row["claim"] or {}
         difference = claim.get("difference")
         rows.append(
             (
-                _short(row["model"]),
-                _short(row["data"]),
+                last_part(row["model"]),
+                last_part(row["data"]),
                 _percent(row["mAP"]),
                 *(_percent(row["cmc"].get(k)) for k in ("1", "5", "10", "20")),
                 _percent(row["mINP"]),
@@ -202,31 +205,29 @@ def print_table(results: list[dict[str, Any]]) -> None:
 
 def print_thresholds(results: list[dict[str, Any]]) -> None:
     """Operating points of the results that have them."""
+    from osnet.evaluation.evaluate import last_part
+
     for row in results:
         pairs, strangers = row.get("verification"), row.get("open_set")
         if pairs:
             typer.echo(
-                f"\n{_short(row['model'])} on {_short(row['data'])}: one person from which similarity on?"
+                f"\n{last_part(row['model'])} on {last_part(row['data'])}: one person from which similarity on?"
                 f"  equal error rate {_percent(pairs['eer'])} % at {pairs['eer_threshold']:.3f}"
             )
-            _print_columns(
-                ("wrongly accepted", "similarity", "rightly accepted", "different pairs", ""),
-                [
-                    (f"{point['fpr']:g}", f"{point['threshold']:.3f}", f"{_percent(point['tpr'])} %",
-                     f"{point['impostor_pairs']:,}", _doubt(point))
-                    for point in pairs["operating_points"]
-                ],
-            )  # fmt: skip
+            heads = ("wrongly accepted", "similarity", "rightly accepted", "different pairs", "")
+            _print_points(heads, pairs["operating_points"], "fpr", "tpr", "impostor_pairs")
         if strangers:
             typer.echo("\nStrangers turned away: the best answer counts from which similarity on?")
-            _print_columns(
-                ("false alarms", "similarity", "found (DIR)", "strangers", ""),
-                [
-                    (f"{point['far']:g}", f"{point['threshold']:.3f}", f"{_percent(point['dir'])} %",
-                     f"{point['strangers']:,}", _doubt(point))
-                    for point in strangers["alarm_points"]
-                ],
-            )  # fmt: skip
+            heads = ("false alarms", "similarity", "found (DIR)", "strangers", "")
+            _print_points(heads, strangers["alarm_points"], "far", "dir", "strangers")
+
+
+def _print_points(heads: tuple[str, ...], points: list[dict[str, Any]], rate: str, share: str, trials: str) -> None:
+    rows = []
+    for point in points:
+        figures = (f"{point[rate]:g}", f"{point['threshold']:.3f}", f"{_percent(point[share])} %", f"{point[trials]:,}")
+        rows.append((*figures, _doubt(point)))
+    _print_columns(heads, rows)
 
 
 def _doubt(point: dict[str, Any]) -> str:
@@ -237,6 +238,8 @@ def _doubt(point: dict[str, Any]) -> str:
 
 def print_notes(results: list[dict[str, Any]]) -> None:
     """What a reader of the table must know: how it was done, the cards' claims, doubts, files written."""
+    from osnet.evaluation.evaluate import last_part
+
     first = results[0]
     how = [f"protocol {name}" for name in dict.fromkeys(row["protocol"] for row in results)]
     how += [f"{first['metric']} distance", *(word for word in ("rerank", "flip") if first[word])]
@@ -250,7 +253,7 @@ def print_notes(results: list[dict[str, Any]]) -> None:
         if claim and claim["others"]:
             more = ", ".join(f"{other['text']} ({other['card']})" for other in claim["others"])
             notes.append(f"the same bytes as {claim['card']} are published with another claim too: {more}")
-        notes += [f"{_short(row['data'])}: {finding}" for finding in row["findings"]]
+        notes += [f"{last_part(row['data'])}: {finding}" for finding in row["findings"]]
         notes += [f"{what}: {row[what]}" for what in ("calibration", "report") if what in row]
     for note in dict.fromkeys(notes):
         typer.echo(f"- {note}")
@@ -260,13 +263,7 @@ def _percent(share: Optional[float]) -> str:
     return "-" if share is None else f"{100 * share:.1f}"
 
 
-def _short(reference: str) -> str:
-    """The last part of a path; uids and aliases as they are."""
-    path = Path(reference)
-    return path.name if path.is_absolute() or path.exists() else reference
-
-
-def _print_columns(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _print_columns(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """A plain table: text to the left, figures to the right."""
     table = [heads, *rows]
     widths = [max(len(row[i]) for row in table) for i in range(len(heads))]

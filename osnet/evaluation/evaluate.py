@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
@@ -342,3 +343,9 @@ def _name(model: ModelLike, weights: Weights) -> str:
         return os.fspath(model)
     uid = getattr(model, "uid", None)
     return str(uid or weights.source or weights.variant.name)
+
+
+def last_part(reference: str) -> str:
+    """For people: of a path its last part; a uid or an alias as it is."""
+    path = Path(reference)
+    return path.name if path.is_absolute() or path.exists() else reference

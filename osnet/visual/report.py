@@ -17,6 +17,7 @@ from osnet._version import __version__
 from osnet.data.records import DISTRACTOR
 from osnet.errors import DataError, DependencyError, DiskError
 from osnet.evaluation.answers import RIGHT, WRONG, Answer, by_difficulty, confusions, first_answers, nearest
+from osnet.evaluation.evaluate import last_part
 from osnet.evaluation.verification import FALSE_POSITIVE_RATES
 from osnet.files import publish
 from osnet.inference.images import load_image
@@ -94,7 +95,7 @@ def write_report(
     pairs, point = _threshold(evaluation, fpr)
     pictures = _pictures(evaluation, near, groups, confused, pairs, point)
     summary = evaluation.to_dict(thresholds=True)
-    model, data = _last_part(evaluation.model), _last_part(str(evaluation.data.root))
+    model, data = last_part(evaluation.model), last_part(str(evaluation.data.root))
     strangers = summary["open_set"] if pairs else None
     html = _environment().from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         title=title or f"{model} on {data}: re-identification report",
@@ -238,12 +239,6 @@ def _tile(evaluation: Evaluation, record: Record, kind: str, above: str) -> dict
         "above": above,
         "below": [_who(evaluation, record, cut=11 - len(camera)) + camera],
     }
-
-
-def _last_part(reference: str) -> str:
-    """Of a path its last part; a uid or an alias as it is."""
-    path = Path(reference)
-    return path.name if path.is_absolute() or path.exists() else reference
 
 
 def _who(evaluation: Evaluation, record: Record, *, cut: int = 24) -> str:
