@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 from osnet.checkpoint.formats import SUFFIXES
 from osnet.checkpoint.weights import Weights, read_weights_file, weights_from_bytes
-from osnet.errors import OptionError, UnknownModelError
+from osnet.errors import DependencyError, OptionError, UnknownModelError
 from osnet.variants import VARIANTS
 
 if TYPE_CHECKING:
@@ -48,9 +48,14 @@ def read_weights(model: ModelLike = "osnet", **fetch: Any) -> Weights:
             f"{model!r} is a network, and no weights are published for it alone; expected a card "
             f"('osnet', 'osnet_market1501', ...) or a path to weights ({' '.join(SUFFIXES)})"
         )
-    from osnet.hub.fetch import fetch_verified
-    from osnet.hub.urls import file_name
-
+    try:
+        from osnet.hub.fetch import fetch_verified
+        from osnet.hub.urls import file_name
+    except ModuleNotFoundError as error:  # a plain checkout, with MindSpore and numpy alone
+        raise DependencyError(
+            f"fetching {model!r} wants the package {error.name!r}, which is not installed: run `pip install .` in the "
+            f"checkout, or give a path to weights ({' '.join(SUFFIXES)})"
+        ) from error
     file = fetch_verified(model, **fetch)
     # The card says what the file is; in the cache it may have any name.
     return weights_from_bytes(file.data, file_name(file.card.checkpoint.link), sha256=file.sha256)

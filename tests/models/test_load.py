@@ -116,7 +116,7 @@ import importlib.util, sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.split('.')[0] in ('yaml', 'requests', 'openvino', 'typer', 'tqdm', 'PIL', 'filelock', 'pyarrow'):
-            raise ImportError(name + ' is not installed here')
+            raise ModuleNotFoundError(name + ' is not installed here', name=name)
 import mindspore
 sys.meta_path.insert(0, Refuse())
 sys.path = [p for p in sys.path if p not in ('', {str(ROOT)!r})]
@@ -134,6 +134,7 @@ for call, expected in (
     (lambda: module.create_network('osnet', num_classes=-1), ValueError),
     (lambda: module.create_network('osnet', pretrained='yes'), ValueError),
     (lambda: module.create_network('osnet_x0_25', pretrained=True), ValueError),
+    (lambda: module.create_network('osnet', pretrained=True), ImportError),
 ):
     try:
         call()
@@ -148,6 +149,7 @@ for call, expected in (
         assert run.returncode == 0, run.stderr
         assert "known: osnet, osnet_x1_0, osnet_x0_75" in run.stdout
         assert "unknown keyword classes; known: num_classes, pretrained" in run.stdout
+        assert "which is not installed: run `pip install .`" in run.stdout
 
     @pytest.mark.parametrize("fault", ["misshapen", "missing"])
     def test_fault_52_the_last_tensor_is_bad_and_the_network_is_unchanged(self, fault: str) -> None:
