@@ -27,7 +27,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return good_market(tmp_path_factory.mktemp("market"))
+    return good_market(tmp_path_factory.mktemp("data") / "market")  # a parent of its own, for "too high"
 
 
 def test_the_documentation_names_real_options() -> None:
