@@ -14,6 +14,7 @@ from osnet.import_order import guard_protobuf
 if TYPE_CHECKING:
     from osnet.checkpoint.convert import convert
     from osnet.checkpoint.weights import Weights
+    from osnet.errors import OsnetError
     from osnet.evaluation.evaluate import Evaluation, evaluate
     from osnet.evaluation.ranking import Ranking, rank
     from osnet.evaluation.rerank import rerank
@@ -30,6 +31,7 @@ _HOMES = {
     "Embedder": "osnet.inference.embedder",
     "Evaluation": "osnet.evaluation.evaluate",
     "Ranking": "osnet.evaluation.ranking",
+    "OsnetError": "osnet.errors",
     "Weights": "osnet.checkpoint.weights",
     "convert": "osnet.checkpoint.convert",
     "create_model": "osnet.models.load",
@@ -48,6 +50,7 @@ __all__ = [
     "Card",
     "Embedder",
     "Evaluation",
+    "OsnetError",
     "Ranking",
     "Weights",
     "__version__",

@@ -14,6 +14,10 @@ class OptionError(OsnetError, ValueError):
     """A keyword, setting or flag has a value that is not understood."""
 
 
+class UnknownKeywordError(OptionError, TypeError):
+    """A keyword that is not known. The message lists the known ones."""
+
+
 class UnknownModelError(OsnetError, ValueError):
     """A name that is no network, card, alias, uid or file. The message lists the nearest known names."""
 

@@ -153,7 +153,7 @@ def _rename(private: Path, final: Path, overwrite: bool) -> None:
             return
     else:
         return
-    raise FileExistsError(f"{str(final)!r} exists; remove it or ask to overwrite it")
+    raise FileExistsError(f"{str(final)!r} exists; remove it or ask to overwrite it (--overwrite, overwrite=True)")
 
 
 def sync_folder(folder: Path) -> None:

@@ -40,7 +40,9 @@ def convert(src: PathLike, dst: PathLike, *, overwrite: bool = False, allow_nonf
     if target.exists() and Path(src).exists() and target.samefile(src):
         raise OptionError(f"{os.fspath(dst)!r} is the file to convert; give another name")
     if not overwrite and os.path.lexists(target):
-        raise FileExistsError(f"{os.fspath(dst)!r} exists; remove it or ask to overwrite it")
+        raise FileExistsError(
+            f"{os.fspath(dst)!r} exists; remove it or ask to overwrite it (--overwrite, overwrite=True)"
+        )
     weights = read_weights_file(src, allow_nonfinite=allow_nonfinite)
     publish(target, encode(weights, kind), overwrite=overwrite)
     return weights

@@ -5,6 +5,7 @@ The package has no numpy type for bfloat16; such tensors are widened to float32 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,7 +49,9 @@ def read_safetensors(data: bytes) -> dict[str, Array]:
     except SafetensorError as error:
         raise CheckpointError(f"the .safetensors file is damaged ({error}); fetch it again") from error
     arrays: dict[str, Array] = {}
-    for name, tensor in tensors:
+    # The library gives them in the order of a hash table, another one in each process.
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    for name, tensor in sorted(tensors, key=lambda item: header[item[0]]["data_offsets"]):
         dtype = _DTYPES.get(tensor["dtype"])
         if dtype is None:
             raise CheckpointError(f"{name} has the dtype {tensor['dtype']}; known are {', '.join(_DTYPES)}")

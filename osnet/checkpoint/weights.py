@@ -269,7 +269,8 @@ def _as_float32(
     if bad:
         raise WeightsError(
             f"{where}NaN or infinity in {len(bad)} of {len(expected)} parameters ({_few(bad)}); "
-            "training diverged or the file is damaged; to read it all the same pass allow_nonfinite=True"
+            "training diverged or the file is damaged; only "
+            "osnet.checkpoint.weights.read_weights_file(path, allow_nonfinite=True) reads it all the same"
         )
     notes = tuple(
         f"{len(exact)} arrays cast from {dtype} to float32, "

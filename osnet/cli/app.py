@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import sys
+import traceback
 import warnings
 from typing import Annotated, NoReturn, Optional
 
@@ -52,6 +53,8 @@ def main() -> NoReturn:
     try:
         code = app(arguments or ["--help"], prog_name="osnet", standalone_mode=False) or 0
         sys.stdout.flush()
+        if code == 130:  # newer typer catches Ctrl-C itself
+            _leave("osnet: interrupted", 130)
     except (KeyboardInterrupt, click.Abort):
         _leave("osnet: interrupted", 130)
     except BrokenPipeError:  # `osnet list | head`: nobody reads on
@@ -61,7 +64,7 @@ def main() -> NoReturn:
         _leave(f"osnet: {error.format_message()} (osnet --help lists what there is)", 2)
     except (OsnetError, OSError) as error:
         if debug:
-            raise
+            traceback.print_exc()
         _leave(f"osnet: {_one_line(error)}", 2)
     sys.exit(code)
 

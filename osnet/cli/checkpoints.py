@@ -81,7 +81,8 @@ def verify(
         typer.echo("the cache is empty", err=True)
     else:
         for row in rows:
-            typer.echo(f"{row['state']:<9} {row['path']}  {row['problem'] or ', '.join(row['cards'])}".rstrip())
+            known = ", ".join(row["cards"]) or row.get("network", "")
+            typer.echo(f"{row['state']:<9} {row['path']}  {row['problem'] or known}".rstrip())
     return 1 if any(row["state"] == "damaged" for row in rows) else 0
 
 
@@ -111,8 +112,8 @@ def _target_row(target: str, cache_dir: Optional[Path]) -> dict[str, Any]:
     except (CheckpointError, HashError) as error:
         return {**row, "state": "damaged", "problem": str(error)}
     cards = [card.uid for card in list_cards() if card.checkpoint.sha256 == weights.sha256]
-    problem = "" if cards else f"{weights.variant.name}, whole, SHA-256 {weights.sha256}; published by no card here"
-    row.update(path=str(path), size=path.stat().st_size, sha256=weights.sha256, cards=cards, problem=problem)
+    row.update(path=str(path), size=path.stat().st_size, sha256=weights.sha256, cards=cards)
+    row["network"] = weights.variant.name
     return row
 
 

@@ -81,7 +81,12 @@ def embed(
         )
     if as_json:
         print_json(
-            {"out": str(out), "written": result.written, "failed": list(result.failed), "with": describe(embedder)}
+            {
+                "out": str(out),
+                "written": result.written,
+                "failed": list(result.failed),
+                "with": {**describe(embedder), "normalized": normalize, "flip": flip},
+            }
         )
     else:
         typer.echo(f"{out}: {result.written} features of {embedder.weights.variant.name} in {embedder.precision}")

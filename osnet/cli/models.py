@@ -50,6 +50,8 @@ def info(model: ModelArgument = "osnet", as_json: AsJson = False) -> None:
         return
     width = max(len(key) for key in found)
     for key, value in found.items():
+        if value == []:
+            continue
         typer.echo(f"{key:<{width}}  {', '.join(map(str, value)) if isinstance(value, list) else value}")
 
 

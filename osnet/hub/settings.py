@@ -103,6 +103,8 @@ def _cache(given: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> 
             f"no home folder for the cache {str(path)!r}: expected HOME to be set; set OSNET_CACHE (or cache_dir) to a "
             "folder"
         )
+    if os.path.exists(path) and not path.is_dir():  # noqa: PTH110 (never raises)
+        raise CacheError(f"the cache {str(path)!r} is not a folder; set {source} to one")
     return path.absolute()
 
 

@@ -62,6 +62,9 @@ class Embedder:
             isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1
         ):
             raise OptionError(f"batch_size: expected a whole number from 1 up or None, got {batch_size!r}")
+        for option, value in (("normalize", normalize), ("flip", flip)):
+            if not isinstance(value, bool):
+                raise OptionError(f"{option}: expected True or False, got {value!r}")
         self.weights = read_weights(model, **fetch)
         self._backend = create_backend(backend, self.weights, precision=precision)
         self.backend = self._backend.name
@@ -70,6 +73,12 @@ class Embedder:
         self.normalize = normalize
         self.flip = flip
         self.color = color
+
+    def __repr__(self) -> str:
+        return (
+            f"Embedder({self.weights.source!r}, {self.weights.variant.name}, backend={self.backend!r}, "
+            f"precision={self.precision!r}, normalize={self.normalize}, flip={self.flip}, color={self.color!r})"
+        )
 
     def __call__(self, images: ImageLike | Sequence[ImageLike], boxes: Any = None) -> NDArray[np.float32]:
         """Features of one or many pictures, or of the boxes of one video frame.
@@ -124,7 +133,7 @@ class Embedder:
             return list(images) if images.ndim == 4 else [images]
         if isinstance(images, (str, os.PathLike, Image.Image)):
             return [images]
-        if isinstance(images, Iterable):
+        if isinstance(images, Iterable) and not isinstance(images, (bytes, dict, set)):
             return list(images)
         return [images]  # prepare() says what is wrong with it
 

@@ -55,7 +55,8 @@ def load_image(image: ImageLike, *, color: str = "rgb") -> Image.Image:
     if isinstance(image, (str, os.PathLike)):
         return _from_file(Path(image))
     raise ImageError(
-        f"expected a path, a PIL image or a uint8 array (H, W, 3), got {type(image).__name__}; convert it to one"
+        f"expected a path, a PIL image or a uint8 array (H, W, 3), got {type(image).__name__}; convert it to one "
+        "(a tensor: .cpu().numpy(), with the channels last)"
     )
 
 
@@ -83,7 +84,10 @@ def crop_boxes(frame: NDArray[Any], boxes: Any, *, color: str = "rgb") -> list[N
     check_color(color)
     if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
         raise ImageError(f"boxes want one frame, a uint8 array (H, W, 3), got {_describe(frame)}")
-    corners = np.asarray(boxes, dtype=np.float64)
+    try:
+        corners = np.asarray(boxes, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ImageError(f"boxes: expected numbers of shape (N, 4), x1, y1, x2, y2, got {boxes!r:.80}") from None
     if corners.size == 0:
         return []
     if corners.ndim != 2 or corners.shape[1] != 4:
@@ -126,7 +130,7 @@ def find_images(inputs: Sequence[str | os.PathLike[str]]) -> list[Path]:
         else:
             _refuse_video(path)
             found.append(path)
-    return found
+    return list(dict.fromkeys(found))  # a folder and a folder inside it name some files twice
 
 
 def _walk(folder: Path) -> list[Path]:
@@ -190,7 +194,10 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
         )
     if width == 0 or height == 0:
         raise ImageError(f"{name}: {width}x{height} holds no pixels; expected a crop of a person")
-    image.load()
+    try:
+        image.load()
+    except ValueError as error:  # a closed image
+        raise ImageError(f"{name}: its pixels cannot be had ({error}); open it again") from None
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # exif_transpose alone would copy every image
         image = ImageOps.exif_transpose(image) or image
     if image.mode in _WIDE_MODES:
@@ -215,6 +222,8 @@ def _to_8_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
 
 def _from_array(array: NDArray[Any], color: str) -> Image.Image:
     if array.dtype == np.uint16:
+        if array.size and int(array.max()) <= 255:
+            raise ImageError(f"uint16 array with values up to {array.max()}: 8 bits, it seems; convert it to uint8")
         array = _to_8_bits(array)
     if array.dtype != np.uint8:
         raise ImageError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from osnet.checkpoint.weights import Weights
 from osnet.errors import DependencyError, OptionError, WeightsError
-from osnet.models.reference import ModelLike, read_weights, variant_of
+from osnet.models.reference import ModelLike, check_fetch_keywords, read_weights, variant_of
 from osnet.variants import Variant, get_variant
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def load(model: ModelLike = "osnet", *, num_classes: int = 0, pretrained: bool =
         OptionError, DependencyError, and the errors of `osnet.read_weights`. All is checked before anything is set.
     """
     check_num_classes(num_classes)
+    check_fetch_keywords(fetch)
     if not isinstance(pretrained, bool):
         raise OptionError(f"pretrained: expected True or False, got {pretrained!r}")
     require_mindspore()

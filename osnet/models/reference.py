@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from osnet.checkpoint.formats import SUFFIXES
 from osnet.checkpoint.weights import Weights, read_weights_file, weights_from_bytes
-from osnet.errors import DependencyError, OptionError, UnknownModelError
+from osnet.errors import DependencyError, OptionError, UnknownKeywordError, UnknownModelError
 from osnet.variants import VARIANTS
 
 if TYPE_CHECKING:
     from osnet.hub.card import Card
 
 ModelLike = Union[str, "os.PathLike[str]", "Card", Weights]
+
+
+FETCH_KEYWORDS = ("cache_dir", "offline", "force", "mirrors", "allow_hosts", "allow_http", "timeout", "progress")
+
+
+def check_fetch_keywords(fetch: Mapping[str, Any]) -> None:
+    """Raises:
+    UnknownKeywordError: a keyword that `osnet.fetch` does not know, whether or not anything will be fetched.
+    """
+    unknown = [name for name in fetch if name not in FETCH_KEYWORDS]
+    if unknown:
+        known = ", ".join(FETCH_KEYWORDS)
+        raise UnknownKeywordError(f"unknown keyword {', '.join(unknown)}; those for fetching are {known}")
 
 
 def names_weights_file(model: object) -> bool:
@@ -37,8 +51,10 @@ def read_weights(model: ModelLike = "osnet", **fetch: Any) -> Weights:
     Raises:
         UnknownModelError: no such name or file; network names without published weights are told so.
         CheckpointError, WeightsError: not a whole checkpoint, or not of an OSNet.
+        UnknownKeywordError: a keyword that `osnet.fetch` does not know.
         Errors of `osnet.fetch`.
     """
+    check_fetch_keywords(fetch)
     if isinstance(model, Weights):
         return model
     if names_weights_file(model):
@@ -49,6 +65,7 @@ def read_weights(model: ModelLike = "osnet", **fetch: Any) -> Weights:
             f"('osnet', 'osnet_market1501', ...) or a path to weights ({' '.join(SUFFIXES)})"
         )
     try:
+        from osnet.hub.card import Card
         from osnet.hub.fetch import fetch_verified
         from osnet.hub.urls import file_name
     except ModuleNotFoundError as error:  # a plain checkout, with MindSpore and numpy alone
@@ -56,7 +73,12 @@ def read_weights(model: ModelLike = "osnet", **fetch: Any) -> Weights:
             f"fetching {model!r} wants the package {error.name!r}, which is not installed: run `pip install .` in the "
             f"checkout, or give a path to weights ({' '.join(SUFFIXES)})"
         ) from error
-    file = fetch_verified(model, **fetch)
+    if not isinstance(model, (str, os.PathLike, Card)):
+        raise OptionError(f"model: expected a name, a path, a Card or Weights, got {type(model).__name__}")
+    try:
+        file = fetch_verified(model, **fetch)
+    except UnknownModelError as error:
+        raise UnknownModelError(f"{error} A path to weights ends in one of {' '.join(SUFFIXES)}.") from error
     # The card says what the file is; in the cache it may have any name.
     return weights_from_bytes(file.data, file_name(file.card.checkpoint.link), sha256=file.sha256)
 

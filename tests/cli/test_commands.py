@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +139,8 @@ def test_convert_there_and_back(checkpoint: Path, tmp_path: Path) -> None:
 def test_verify_a_file_and_the_cache(checkpoint: Path, tmp_path: Path) -> None:
     run = osnet("verify", checkpoint)
     assert run.returncode == 0
-    assert "osnet_x0_25, whole" in run.stdout
+    assert "valid" in run.stdout
+    assert "osnet_x0_25" in run.stdout
     (tmp_path / "cut.ckpt").write_bytes(checkpoint.read_bytes()[:-100])
     run = osnet("verify", tmp_path / "cut.ckpt", "--json")
     assert run.returncode == 1
@@ -162,6 +165,35 @@ def test_a_damaged_cache_fails_and_can_be_emptied(tmp_path: Path) -> None:
     refused(osnet("cache", "remove", "osnet", OSNET_CACHE=str(tmp_path)), "osnet")
 
 
+def test_ctrl_c_says_so_in_one_line(checkpoint: Path, crops: Path, tmp_path: Path) -> None:
+    for i in range(300):
+        (crops / f"more{i}.jpg").write_bytes((crops / "0.jpg").read_bytes())
+    words = ["embed", str(crops), "-m", str(checkpoint), "-o", str(tmp_path / "f.npz"), "--batch-size", "1"]
+    run = subprocess.Popen([sys.executable, "-m", "osnet", *words], stderr=subprocess.PIPE, text=True)
+    waited = time.monotonic() + 30
+    while not list(tmp_path.glob(".*.part")) and time.monotonic() < waited:
+        time.sleep(0.01)
+    run.send_signal(signal.SIGINT)
+    _, stderr = run.communicate(timeout=30)
+    assert run.returncode == 130
+    assert stderr.strip() == "osnet: interrupted"
+    assert [path.name for path in tmp_path.iterdir()] == ["crops"]
+
+
+def test_conversion_gives_the_same_bytes_in_every_process(tmp_path: Path) -> None:
+    counters = {f"counter{i}": np.array([i], np.int32) for i in range(20)}
+    (tmp_path / "own.ckpt").write_bytes(write_ckpt({**recipe_arrays(VARIANTS["osnet_x0_25"]), **counters}))
+    assert osnet("convert", tmp_path / "own.ckpt", tmp_path / "a.safetensors").returncode == 0
+    for name in ("b.ckpt", "c.ckpt", "d.ckpt"):
+        assert osnet("convert", tmp_path / "a.safetensors", tmp_path / name).returncode == 0
+    assert len({(tmp_path / name).read_bytes() for name in ("b.ckpt", "c.ckpt", "d.ckpt")}) == 1
+
+
+def test_a_cache_that_is_a_file_is_said(checkpoint: Path) -> None:
+    for words in (["cache"], ["verify"], ["fetch"]):
+        refused(osnet(*words, OSNET_CACHE=str(checkpoint)), "is not a folder; set OSNET_CACHE to one")
+
+
 def test_version_help_and_debug(checkpoint: Path) -> None:
     from osnet import __version__
 
@@ -170,7 +202,7 @@ def test_version_help_and_debug(checkpoint: Path) -> None:
     assert run.returncode == 0
     assert "Commands" in run.stdout
     run = osnet("info", "nonsense", "--debug")
-    assert run.returncode == 1
+    assert run.returncode == 2
     assert "Traceback" in run.stderr
     refused(osnet("nonsense"), "nonsense")
 

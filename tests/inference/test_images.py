@@ -19,6 +19,12 @@ def picture(height: int = 40, width: int = 20, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
 
 
+def closed_image() -> Image.Image:
+    image = Image.new("RGB", (4, 4))
+    image.close()
+    return image
+
+
 def test_a_file_an_image_and_an_array_of_one_picture_are_equal(tmp_path: Path) -> None:
     pixels = picture()
     Image.fromarray(pixels).save(tmp_path / "a.png")
@@ -130,6 +136,8 @@ def test_damaged_and_hostile_files_are_named(tmp_path: Path) -> None:
         (np.zeros((0, 20, 3), np.uint8), "no pixels"),
         (np.zeros(5, np.uint8), r"\(H, W\)"),
         (None, "NoneType"),
+        (np.full((4, 4, 3), 200, np.uint16), "values up to 200: 8 bits"),
+        (closed_image(), "open it again"),
         (Image.new("F", (4, 4)), "floating-point"),
         (Image.new("I", (4, 4), 70_000), "32-bit"),
     ],
@@ -177,6 +185,9 @@ def test_boxes_that_make_no_sense_are_refused() -> None:
         crop_boxes(frame, [[0, 0, float("nan"), 5]])
     with pytest.raises(ImageError, match=r"shape \(N, 4\)"):
         crop_boxes(frame, [[0, 0, 5]])
+    for bad in ("abc", [[0, 0, 1], [0, 0, 1, 2]]):
+        with pytest.raises(ImageError, match="boxes: expected numbers"):
+            crop_boxes(frame, bad)
     with pytest.raises(ImageError, match="one frame"):
         crop_boxes(frame[None], [[0, 0, 5, 5]])
 
@@ -188,6 +199,7 @@ def test_find_images_searches_folders_in_order(tmp_path: Path) -> None:
     found = [str(p.relative_to(tmp_path)) for p in find_images([tmp_path])]
     assert found == ["a.jpeg", "b/1.png", "b/2.JPG"]
     assert find_images([tmp_path / "notes.txt"]) == [tmp_path / "notes.txt"]
+    assert find_images([tmp_path, tmp_path / "b"]) == find_images([tmp_path])
     (tmp_path / "empty").mkdir()
     with pytest.raises(ImageError, match="no images in this folder"):
         find_images([tmp_path / "empty"])

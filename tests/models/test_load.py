@@ -40,6 +40,24 @@ def test_names_without_weights_are_errors(name: str) -> None:
         read_weights(name, offline=True)
 
 
+def test_a_misspelt_keyword_is_an_error_for_every_kind_of_model(checkpoint: Path) -> None:
+    from inspect import signature
+
+    from osnet.hub.fetch import fetch_verified
+    from osnet.models.reference import FETCH_KEYWORDS
+
+    assert tuple(signature(fetch_verified).parameters)[1:] == FETCH_KEYWORDS
+    for model in (checkpoint, read_weights(checkpoint), "osnet"):
+        with pytest.raises(TypeError, match="unknown keyword ofline; those for fetching are cache_dir, offline"):
+            read_weights(model, ofline=True)
+
+
+@pytest.mark.parametrize("model", [None, 5, b"own.ckpt", ["own.ckpt"]])
+def test_what_is_no_model_is_refused(model: object) -> None:
+    with pytest.raises(OptionError, match="model: expected a name, a path, a Card or Weights, got"):
+        read_weights(model)  # type: ignore[arg-type]
+
+
 def test_variant_of_names_and_cards() -> None:
     assert variant_of("osnet") == variant_of("mindspore/1.10/osnet_msmt17") == "osnet_x1_0"
     assert variant_of("osnet_ain_x0_5") == "osnet_ain_x0_5"
