@@ -51,14 +51,14 @@ def check_features(features: Any, what: str) -> Floats:
         array = np.asarray(features)
     except ValueError:
         raise DataError(f"{what} features are of mixed widths; expected one array (N, D)") from None
+    if array.shape[:1] == (0,):  # a list of no features has no width
+        raise DataError(f"the {what} is empty: there is no feature to rank; check the data set's {what} split")
     if array.dtype == object:
         raise DataError(f"{what} features are of mixed widths or no numbers; expected one array (N, D) of floats")
     if array.ndim != 2 or array.dtype.kind not in "fiu":
         raise DataError(
             f"{what} features: expected an array (N, D) of floats, got shape {array.shape} of {array.dtype}"
         )
-    if not array.shape[0]:
-        raise DataError(f"the {what} is empty: there is no feature to rank; check the data set's {what} split")
     if not array.shape[1]:
         raise DataError(f"{what} features have no width: shape {array.shape}")
     with np.errstate(over="ignore"):  # what overflows is found as an infinity below
@@ -78,11 +78,11 @@ def _check_finite(array: Floats, what: str) -> None:
             )
 
 
-def check_pair(query: Any, gallery: Any) -> tuple[Floats, Floats]:
-    """Both as `check_features` gives them, and of one width.
+def check_pair(query: Any, gallery: Any, metric: str) -> tuple[Floats, Floats]:
+    """Both as `check_features` gives them, of one width, and such that no distance by `metric` overflows.
 
     Raises:
-        DataError: as `check_features`, or widths that differ.
+        DataError: as `check_features`, or widths that differ, or features too long for ``euclidean``.
     """
     query, gallery = check_features(query, "query"), check_features(gallery, "gallery")
     if query.shape[1] != gallery.shape[1]:
@@ -90,7 +90,20 @@ def check_pair(query: Any, gallery: Any) -> tuple[Floats, Floats]:
             f"query features are {query.shape[1]} wide, gallery features {gallery.shape[1]}: "
             "both must come from one model"
         )
+    if metric == "euclidean" and any(_may_overflow(features) for features in (query, gallery)):
+        raise DataError(
+            "features are too large for squared Euclidean distances in float32: scale them, or use metric='cosine'"
+        )
     return query, gallery
+
+
+def _may_overflow(features: Floats) -> bool:
+    """Whether two features as long as the longest, pointing away from each other, are too far apart for float32."""
+    limit = float(np.finfo(np.float32).max) / 4
+    largest = max(float(features.max()), -float(features.min()))
+    if largest**2 * features.shape[1] <= limit:  # no need to sum
+        return False
+    return bool(squared_norms(features).max() > limit)
 
 
 def squared_norms(features: Floats) -> npt.NDArray[np.float64]:
@@ -112,10 +125,10 @@ def distances(query: Any, gallery: Any, *, metric: str = "cosine") -> Floats:
 
     Raises:
         OptionError: unknown metric.
-        DataError: features that are empty, of different widths, or not finite.
+        DataError: features that are empty, of different widths, not finite, or too large for ``euclidean``.
     """
     check_metric(metric)
-    query, gallery = check_pair(query, gallery)
+    query, gallery = check_pair(query, gallery, metric)
     matrix = np.empty((len(query), len(gallery)), np.float32)
     for rows, block in row_blocks(query, gallery, metric):
         matrix[rows] = block

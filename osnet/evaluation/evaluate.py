@@ -115,7 +115,7 @@ class Evaluation:
         if self.distances is not None:
             yield slice(0, len(self.distances)), self.distances
         else:
-            yield from row_blocks(*check_pair(self.query_features, self.gallery_features), self.metric)
+            yield from row_blocks(*check_pair(self.query_features, self.gallery_features, self.metric), self.metric)
 
     def claim_beside(self) -> dict[str, Any] | None:
         """The first claim, and the difference (measured minus claimed mAP) where it may be taken; None for no claim."""
@@ -209,7 +209,7 @@ def evaluate(
         **fetch: keywords of `osnet.fetch`.
 
     Raises:
-        OptionError: an unknown name; the message lists the known ones.
+        OptionError: an unknown name; the message lists the known ones. A switch that is no bool, a negative seed.
         DataError: the data set cannot be listed, or an evaluation on it would be meaningless.
         ImageError: an image cannot be read; the message names it.
         DependencyError: numba is missing.
@@ -246,6 +246,9 @@ def evaluate_all(
     all weights read, before anything is computed."""
     importlib.import_module("osnet.evaluation.counting")  # if numba is missing, say so now
     check_metric(metric)
+    for name, value in (("rerank", rerank), ("flip", flip), ("distractors", distractors), ("cache", cache)):
+        if not isinstance(value, (bool, np.bool_)):  # any word is true
+            raise OptionError(f"{name}: expected True or False, got {value!r}")
     if protocol is not None:
         get_protocol(protocol)
     if pool is not None and pool not in POOLS:

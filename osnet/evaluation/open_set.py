@@ -132,7 +132,7 @@ def open_set(
     check_metric(metric)
     if not isinstance(hold_out, (int, float, np.floating)) or not 0 <= hold_out < 1:
         raise OptionError(f"hold_out is a share from 0 to below 1, got {hold_out!r}")
-    query, gallery = check_pair(query, gallery)
+    query, gallery = check_pair(query, gallery, metric)
     cameras = (query_cameras, gallery_cameras)
     labels = arrange(chosen, query_ids, gallery_ids, *cameras, queries=len(query), size=len(gallery))
     if hold_out:

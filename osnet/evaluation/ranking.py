@@ -111,7 +111,7 @@ def rank(
     chosen = get_protocol(protocol)
     check_metric(metric)
     _check_counts(max_rank=max_rank, repeats=repeats, seed=seed)
-    query, gallery = check_pair(query, gallery)
+    query, gallery = check_pair(query, gallery, metric)
     labels = arrange(
         chosen, query_ids, gallery_ids, query_cameras, gallery_cameras, queries=len(query), size=len(gallery)
     )

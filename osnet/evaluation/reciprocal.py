@@ -134,11 +134,12 @@ def encode(
                         columns[out, count] = other
                         count += 1
         total = 0.0
-        scale = farthest[i] * farthest[i]
+        scale = farthest[i]
         for a in range(count):
             other = columns[out, a]
             distance = max(norms[i] + norms[other] - 2 * _dot(features[i], features[other]), 0.0)
-            weight = np.exp(-distance * distance / scale) if scale > 0 else 1.0
+            share = distance / scale if scale > 0 else 0.0  # before it is squared: the square may overflow
+            weight = np.exp(-share * share)
             values[out, a] = weight
             total += weight
         for a in range(count):
@@ -214,8 +215,9 @@ def blend(
             mine, column = values[k], columns[k]
             for m in range(column_indptr[column], column_indptr[column + 1]):
                 overlap[rows[m]] += min(mine, kept[m])
-        scale = farthest[i] * farthest[i]
+        scale = farthest[i]
         for j in range(matrix.shape[1]):
-            plain = matrix[i, j] * matrix[i, j] / scale if scale > 0 else np.float32(0)
+            share = matrix[i, j] / scale if scale > 0 else np.float32(0)
+            plain = share * share
             jaccard = 1 - overlap[j] / (2 - overlap[j])
             matrix[i, j] = jaccard * (1 - weight) + plain * weight

@@ -52,9 +52,10 @@ def rerank(
     for name, value in (("k1", k1), ("k2", k2)):
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
             raise OptionError(f"{name} must be a whole number from 1 on, got {value!r}")
-    if not isinstance(lambda_value, (int, float, np.floating)) or not 0 <= lambda_value <= 1:
+    number = isinstance(lambda_value, (int, float, np.floating)) and not isinstance(lambda_value, bool)
+    if not number or not 0 <= lambda_value <= 1:
         raise OptionError(f"lambda_value must be a number from 0 to 1, got {lambda_value!r}")
-    query, gallery = check_pair(query, gallery)
+    query, gallery = check_pair(query, gallery, metric)
     from osnet.evaluation import reciprocal
 
     features, norms = _prepare(query, gallery, metric)

@@ -188,7 +188,7 @@ def verify_pairs(
     """
     chosen = get_protocol(protocol)
     check_metric(metric)
-    query, gallery = check_pair(query, gallery)
+    query, gallery = check_pair(query, gallery, metric)
     labels = arrange(
         chosen, query_ids, gallery_ids, query_cameras, gallery_cameras, queries=len(query), size=len(gallery)
     )

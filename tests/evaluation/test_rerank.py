@@ -73,3 +73,17 @@ def test_bad_features_are_refused():
         rerank(np.eye(3), np.eye(3) * np.nan)
     with pytest.raises(DataError, match="3 wide, gallery features 4"):
         rerank(np.eye(3), np.eye(4))
+
+
+def test_a_truth_is_no_weight():
+    with pytest.raises(OptionError, match="lambda_value must be a number from 0 to 1, got True"):
+        rerank(np.ones((1, 4)), np.ones((2, 4)), lambda_value=True)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [2.0**50, 2.0**-50])
+def test_the_scale_of_features_does_not_matter(scale):
+    """Distances are squared once more: in float32 this must neither overflow nor become zero."""
+    query, gallery, _ = problem(seed=3, Q=5, G=20, D=6, ids=5, cams=2, noise=0.7)
+    scaled = [np.float32(features) * np.float32(scale) for features in (query, gallery)]
+    assert (rerank(*scaled, k1=5, metric="euclidean") == rerank(query, gallery, k1=5, metric="euclidean")).all()
