@@ -24,19 +24,21 @@ WIDE_SHARE = 0.5
 
 
 def paths(data: DataSet) -> Iterator[Finding]:
-    """Files that are listed twice."""
+    """Files that are listed twice: under two people, in training and test, as query and right answer, or just so."""
     by_path: dict[Path, list[Record]] = defaultdict(list)
     for record in data.records:
         by_path[record.path].append(record)
     twice = [records for records in by_path.values() if len(records) > 1]
     if twice:
-        clash = [records for records in twice if _contradicts(records) or _leaks(records)]
-        example = str((clash or twice)[0][0].path)
+        kinds = [(_kind(records, data.protocol), records) for records in twice]
+        clash = [(kind, records) for kind, records in kinds if kind != "duplicate"]
+        reasons = ", ".join(_DUPLICATES[kind][1] for kind in _DUPLICATES if kind in dict(clash))
+        example = str((clash or kinds)[0][1][0].path)
         yield Finding(
             "error" if clash else "warning",
             "listed-twice",
-            f"{len(twice)} files are listed more than once, such as {example}"
-            + (f" ({len(clash)} as two people, or in training and test)" if clash else "")
+            f"{_are(len(twice), 'file')} listed more than once, such as {example}"
+            + (f" ({len(clash)} of them {reasons})" if clash else "")
             + ": keep one row each",
             len(twice),
             example,
@@ -60,9 +62,11 @@ def sizes(data: DataSet) -> tuple[dict[Path, int], list[Finding]]:
         else:
             found[path] = state.st_size
     findings = []
-    for bad, code, what in ((missing, "missing-file", "are not there"), (empty, "empty-file", "are empty")):
+    for bad, code, what in ((missing, "missing-file", "not there"), (empty, "empty-file", "empty")):
         if bad:
-            advice = f"{len(bad)} listed files {what}, such as {bad[0]}: get them again, or take them off the list"
+            them = "it" if len(bad) == 1 else "them"
+            advice = f"{_are(len(bad), 'listed file')} {what}, such as {bad[0]}"
+            advice += f": get {them} again, or take {them} off the list"
             findings.append(Finding("error", code, advice, len(bad), str(bad[0])))
     return found, findings
 
@@ -127,7 +131,7 @@ def duplicates(records: Sequence[Record], sizes: dict[Path, int], protocol: str,
     for code, (severity, what) in _DUPLICATES.items():
         if kinds[code]:
             first, second = (str(path) for path in sorted({record.path for record in kinds[code][0]})[:2])
-            advice = f"{len(kinds[code])} images are there more than once, {what}, such as {first} and {second}"
+            advice = f"{_are(len(kinds[code]), 'image')} there more than once, {what}, such as {first} and {second}"
             yield Finding(severity, code, f"{advice}: remove all but one", len(kinds[code]), first)
 
 
@@ -146,9 +150,13 @@ def _kind(group: list[Record], protocol: str) -> str:
         return "duplicate-leak"
     for query in (record for record in group if record.split == "query"):
         for answer in (record for record in group if record.split == "gallery"):
-            if protocol == "camera-blind" or query.camera != answer.camera:
+            if answer.person == query.person and (protocol == "camera-blind" or query.camera != answer.camera):
                 return "duplicate-answer"
     return "duplicate"
+
+
+def _are(count: int, what: str) -> str:
+    return f"{count} {what} is" if count == 1 else f"{count} {what}s are"
 
 
 def _contradicts(records: list[Record]) -> bool:

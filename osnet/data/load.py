@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from osnet.data.cuhk03 import KINDS, RELEASE, config_file, read_cuhk03
 from osnet.data.layouts import (
     MARKET_SPLITS,
@@ -64,7 +66,7 @@ def load_records(
         distractors: add Market-1501's 500,000 distractors from its folder ``images`` to the gallery.
 
     Raises:
-        OptionError: unknown layout or split.
+        OptionError: unknown layout or split, or a seed that is no whole number from 0 up.
         DataError: no such data set there; where it is one folder up or down, the message names the folder. Files that
             are not named as the layout says. No images at all.
     """
@@ -72,6 +74,8 @@ def load_records(
         raise OptionError(f"unknown data set layout {dataset!r}. Known: auto, {', '.join(LAYOUTS)}.")
     if split is not None and split not in SPLITS:
         raise OptionError(f"unknown split {split!r}. Known: {', '.join(SPLITS)}.")
+    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
+        raise OptionError(f"seed: expected a whole number from 0 up, got {seed!r}")
     path = Path(data).expanduser()
     if not path.exists():
         raise DataError(f"no data set at {str(path)!r}: there is no such file or folder")
@@ -183,7 +187,7 @@ def _hint(path: Path, dataset: str) -> str:
         level = [below for folder in level for below in _folders(folder)][:_LOOKED_AT]
         found = [below for below in level if look(below, dataset)]
         if found:
-            others = f" (or {len(found) - 1} others beside it)" if len(found) > 1 else ""
+            others = f" (or {len(found) - 1} other{'s' * (len(found) > 2)} beside it)" if len(found) > 1 else ""
             return f"{str(path)!r} is too high: the data set is in {str(found[0])!r}{others}; give that folder"
     if _has_images(path):
         return (

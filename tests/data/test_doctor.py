@@ -198,3 +198,27 @@ def test_unknown_words(market):
 def test_hidden_and_other_files_are_no_images(market):
     touch(market, "query/.0001_c1s1_000001_00.jpg", "query/Thumbs.db", "readme.txt")
     assert examine(market).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("row", "severity"),
+    [("a.jpg,1,2,gallery", "error"), ("a.jpg,1,1,gallery", "warning"), ("a.jpg,-1,2,gallery", "warning")],
+)
+def test_a_query_that_is_its_own_answer(tmp_path, monkeypatch, row, severity):
+    monkeypatch.setattr("osnet.data.check_labels.FEW_QUERIES", 1)
+    for i, name in enumerate("abcd"):
+        image(tmp_path / f"{name}.jpg", seed=i)
+    rows = ["a.jpg,1,1,query", "b.jpg,1,2,gallery", "c.jpg,2,1,query", "d.jpg,2,2,gallery", row]
+    (tmp_path / "list.csv").write_text("\n".join(["path,person,camera,split", *rows]))
+    for quick in (True, False):
+        finding = only(examine(tmp_path / "list.csv", quick=quick), "listed-twice", severity, 1)
+        assert ("as a query and as its right answer" in finding.message) == (severity == "error")
+        assert finding.message.startswith("1 file is listed more than once")
+
+
+def test_one_file_is_singular(tmp_path, market):
+    (tmp_path / "list.csv").write_text("path,person,camera,split\nno.jpg,1,1,query\n")
+    assert "1 listed file is not there" in codes(examine(tmp_path / "list.csv", quick=True))["missing-file"].message
+    path = next((market / "bounding_box_train").iterdir())
+    shutil.copy(path, path.with_name(path.name.replace("_00.jpg", "_01.jpg")))
+    assert "1 image is there more than once" in only(examine(market), "duplicate", "warning", 1).message

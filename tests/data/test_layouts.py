@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import h5py
 import numpy as np
@@ -16,7 +17,7 @@ from osnet.data import cuhk03
 from osnet.data.load import LAYOUTS, load_records
 from osnet.data.records import Record, cameras, persons
 from osnet.errors import DataError, OptionError
-from tests.data.sets import MARKET, touch
+from tests.data.sets import MARKET, good_market, touch
 
 
 def listed(data, split):
@@ -351,3 +352,19 @@ def test_every_layout_says_what_it_looks_like():
     assert json.dumps(LAYOUTS)
     for layout in LAYOUTS:
         assert LAYOUTS[layout]
+
+
+def test_others_beside_are_counted_in_words_that_fit(tmp_path):
+    for i in range(3):
+        good_market(tmp_path / f"set{i}")
+        if i:
+            words = "(or 1 other beside it)" if i == 1 else "(or 2 others beside it)"
+            assert words in refused(tmp_path)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, True, "1"])
+def test_a_seed_is_a_whole_number_from_0_up(tmp_path, seed):
+    touch(tmp_path, "ann/1.jpg", "ann/2.jpg")
+    with pytest.raises(OptionError, match=re.escape(f"seed: expected a whole number from 0 up, got {seed!r}")):
+        load_records(tmp_path, seed=seed)
+    assert load_records(tmp_path, seed=np.int64(3)).records == load_records(tmp_path, seed=3).records

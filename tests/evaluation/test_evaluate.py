@@ -242,13 +242,17 @@ def bad_sets(root: Path) -> Iterator[tuple[str, Path, str]]:
     yield "only the own camera", root / "same_camera", "no gallery image from another camera"
     touch(root / "void", "query/0001_c1s1_000000_00.jpg", "bounding_box_test/0001_c2s1_000000_00.jpg")
     yield "empty files", root / "void", "2 listed files are empty"
+    table = root / "void" / "twice.csv"
+    image(root / "void" / "a.png")
+    table.write_text("path,person,camera,split\na.png,1,1,query\na.png,1,2,gallery\n")
+    yield "query as its answer", table, "1 file is listed more than once, .* as a query and as its right answer"
     yield "nothing there", root / "gone", "no such file or folder"
 
 
 BAD_SETS = ["one folder too high", "empty gallery", "identity that never appears", "only the own camera", "empty files"]
 
 
-@pytest.mark.parametrize("what", [*BAD_SETS, "nothing there"])
+@pytest.mark.parametrize("what", [*BAD_SETS, "query as its answer", "nothing there"])
 def test_a_data_set_that_cannot_tell_is_refused_before_any_weights_are_read(what: str, tmp_path: Path) -> None:
     data, message = {name: (data, message) for name, data, message in bad_sets(tmp_path)}[what]
     with pytest.raises(DataError, match=message):
@@ -370,3 +374,9 @@ def test_the_claim_stands_beside_the_figure(weights: Weights, market: Path) -> N
     beside = replace(found, data=records).claim_beside()
     assert beside is not None
     assert beside["difference"] == pytest.approx(found.mAP - 0.74)
+
+
+@pytest.mark.parametrize("name", ["rerank", "flip", "distractors", "cache"])
+def test_a_word_is_no_yes_or_no(market: Path, name: str) -> None:
+    with pytest.raises(OptionError, match=f"^{name}: expected True or False, got 'false'"):
+        osnet.evaluate("no-such-model", market, **{name: "false"})
