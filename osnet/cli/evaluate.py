@@ -92,6 +92,8 @@ def evaluate(
     models = model or ["osnet"]
     if calibrate and (len(models) > 1 or len(data) > 1):
         raise OptionError("--calibrate wants one model and one data set: thresholds are of one checkpoint")
+    if calibrate and calibrate.is_dir():
+        raise OptionError(f"--calibrate {calibrate} is a folder; name a file, such as {calibrate / 'thresholds.json'}")
     if calibrate and not calibrate.absolute().parent.is_dir():
         raise OptionError(f"--calibrate {calibrate}: the folder {calibrate.absolute().parent} does not exist; make it")
     if report:
@@ -174,6 +176,9 @@ def _write_calibration(result: "Evaluation", path: Path) -> None:
             checkpoint_sha256=result.weights.sha256,
             data=[str(result.data.root)],
             flip=result.flip,
+            pool=result.pool,
+            backend=result.backend,
+            precision=result.precision,
         ),
     )
 

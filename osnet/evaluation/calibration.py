@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from osnet._version import __version__
 from osnet.errors import DataError
 from osnet.evaluation.verification import FALSE_POSITIVE_RATES, OperatingPoint, Verification
 from osnet.files import publish
@@ -28,6 +29,8 @@ class Calibration:
         data: names of the data sets.
         metric, protocol: as `verify_pairs` has them. Thresholds are similarities of this metric.
         flip: whether features were averaged with those of the mirrored image.
+        pool, backend, precision: as `osnet.evaluate` has them; None for no pooling, or where it is not known.
+        osnet_version: of the package that measured.
         genuine_pairs, impostor_pairs: pairs behind the figures.
         eer, eer_threshold: equal error rate, and the threshold there.
         thresholds: for each false positive rate asked for.
@@ -38,6 +41,10 @@ class Calibration:
     metric: str
     protocol: str
     flip: bool
+    pool: str | None
+    backend: str | None
+    precision: str | None
+    osnet_version: str
     genuine_pairs: int
     impostor_pairs: int
     eer: float
@@ -69,6 +76,9 @@ def calibrate(
     checkpoint_sha256: str,
     data: Sequence[str],
     flip: bool = False,
+    pool: str | None = None,
+    backend: str | None = None,
+    precision: str | None = None,
     fprs: Sequence[float] = FALSE_POSITIVE_RATES,
 ) -> Calibration:
     """The thresholds of `verification` at the rates `fprs`, and what they are for."""
@@ -78,6 +88,10 @@ def calibrate(
         metric=verification.metric,
         protocol=verification.protocol,
         flip=flip,
+        pool=pool,
+        backend=backend,
+        precision=precision,
+        osnet_version=__version__,
         genuine_pairs=verification.genuine_pairs,
         impostor_pairs=verification.impostor_pairs,
         eer=verification.eer,

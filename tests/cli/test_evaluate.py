@@ -79,6 +79,9 @@ def test_table_calibration_and_report(checkpoint: Path, market: Path, tmp_path: 
     calibration = read_calibration(out)
     assert calibration.checkpoint_sha256 == json.loads(osnet("info", checkpoint, "--json").stdout)["sha256"]
     assert (calibration.flip, calibration.data, calibration.genuine_pairs) == (True, (str(market),), 4)
+    made_by = (calibration.backend, calibration.precision, calibration.pool)
+    assert f"{made_by[1]} by {made_by[0]}" in run.stdout
+    assert made_by[2] is None
     assert (tmp_path / "report" / "report.html").stat().st_size > 100_000
 
 
@@ -86,6 +89,7 @@ def test_eval_refuses_what_makes_no_sense(checkpoint: Path, market: Path, tmp_pa
     refused(osnet("eval", "-m", checkpoint, "-d", market.parent), "too high", str(market))
     refused(osnet("eval", "-m", checkpoint, "-d", market, "-d", market, "--calibrate", tmp_path / "t"), "one data set")
     refused(osnet("eval", "-m", checkpoint, "-d", market, "--calibrate", tmp_path / "a" / "t"), "does not exist")
+    refused(osnet("eval", "-m", checkpoint, "-d", market, "--calibrate", tmp_path), "is a folder; name a file")
     refused(osnet("eval", "-m", checkpoint, "-d", market, "--report", checkpoint), "name a folder")
     refused(osnet("eval", "-m", checkpoint, "-d", market, "--protocol", "x"), "market1501, cuhk03, camera-blind")
     refused(osnet("eval", "-m", "osnet", "-d", market), "offline")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
+import osnet
 from osnet.errors import DataError, DiskError
 from osnet.evaluation.calibration import calibrate, read_calibration, write_calibration
 from osnet.evaluation.verification import verify_pairs
@@ -17,7 +19,9 @@ SHA = "0123456789abcdef" * 4
 @pytest.fixture(scope="module")
 def calibration():
     query, gallery, labels = problem(**REFERENCE[0]["case"])
-    return calibrate(verify_pairs(query, gallery, **labels), checkpoint_sha256=SHA, data=["market1501"])
+    return calibrate(
+        verify_pairs(query, gallery, **labels), checkpoint_sha256=SHA, data=["market1501"], backend="openvino"
+    )
 
 
 def test_round_trip(calibration, tmp_path):
@@ -76,3 +80,12 @@ def test_missing_file_and_folder(calibration, tmp_path):
         read_calibration(tmp_path / "none.json")
     with pytest.raises(DiskError):
         write_calibration(tmp_path / "none" / "calibration.json", calibration)
+
+
+def test_it_says_how_the_features_were_made(calibration, tmp_path):
+    path = tmp_path / "calibration.json"
+    write_calibration(path, replace(calibration, precision="bf16", pool="mean"))
+    found = read_calibration(path)
+    assert (found.backend, found.precision, found.pool) == ("openvino", "bf16", "mean")
+    assert found.osnet_version == osnet.__version__
+    assert (calibration.precision, calibration.pool) == (None, None)
