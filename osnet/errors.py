@@ -50,6 +50,10 @@ class LockError(CacheError, TimeoutError):
     """Another process holds a lock for too long."""
 
 
+class ExistsError(OsnetError, FileExistsError):
+    """A file is there already and may not be replaced."""
+
+
 class DiskError(CacheError):
     """The disk is full or refuses to write."""
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Union
 
-from osnet.errors import CheckpointError, DiskError, OsnetError
+from osnet.errors import CheckpointError, DiskError, ExistsError, OsnetError
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -92,7 +92,7 @@ def publishing(path: PathLike, *, overwrite: bool = True) -> Iterator[Path]:
     or is killed by Ctrl-C, nothing is left.
 
     Raises:
-        FileExistsError: `path` is there and `overwrite` is false, also when another process was quicker.
+        ExistsError: `path` is there and `overwrite` is false, also when another process was quicker.
         DiskError: the folder is missing or not writable, or the disk is full.
     """
     final = Path(path)
@@ -106,8 +106,6 @@ def publishing(path: PathLike, *, overwrite: bool = True) -> Iterator[Path]:
         with open(private, "rb+", buffering=0) as file:
             os.fsync(file.fileno())
         _rename(private, final, overwrite)
-    except FileExistsError:
-        raise
     except OSError as error:
         if isinstance(error, OsnetError):
             raise
@@ -131,7 +129,7 @@ def publish(path: PathLike, data: bytes | bytearray | memoryview, *, overwrite: 
     """Write `data` to `path` whole; see `publishing`.
 
     Raises:
-        FileExistsError, DiskError: as `publishing`.
+        ExistsError, DiskError: as `publishing`.
     """
     with publishing(path, overwrite=overwrite) as private, open(private, "wb", buffering=0) as file:
         view = memoryview(data).cast("B")
@@ -153,7 +151,19 @@ def _rename(private: Path, final: Path, overwrite: bool) -> None:
             return
     else:
         return
-    raise FileExistsError(f"{str(final)!r} exists; remove it or ask to overwrite it (--overwrite, overwrite=True)")
+    raise _exists_error(final)  # even if it is gone by now: nothing was published
+
+
+def refuse_existing(path: Path) -> None:
+    """Raises:
+    ExistsError: something stands at `path`.
+    """
+    if os.path.lexists(path):
+        raise _exists_error(path)
+
+
+def _exists_error(path: Path) -> ExistsError:
+    return ExistsError(f"{str(path)!r} exists; remove it or ask to overwrite it (--overwrite, overwrite=True)")
 
 
 def sync_folder(folder: Path) -> None:

@@ -25,6 +25,9 @@ FEATURE_DIM = 512
 INPUT_HEIGHT, INPUT_WIDTH = 256, 128
 """Size in pixels that every published OSNet was trained with."""
 
+NORM_EPSILON = 1e-5
+"""Added to the variance by every norm layer, as torchreid and the model zoo have it."""
+
 STREAMS = 4
 """A block's streams see receptive fields of 3, 5, 7 and 9 pixels: stream t is t light 3x3 convolutions deep."""
 

@@ -15,7 +15,7 @@ from osnet.checkpoint.safetensors import write_safetensors
 from osnet.checkpoint.torch import write_torch
 from osnet.checkpoint.weights import Weights, read_weights_file
 from osnet.errors import OptionError
-from osnet.files import PathLike, publish
+from osnet.files import PathLike, publish, refuse_existing
 
 
 def convert(src: PathLike, dst: PathLike, *, overwrite: bool = False, allow_nonfinite: bool = False) -> Weights:
@@ -31,7 +31,7 @@ def convert(src: PathLike, dst: PathLike, *, overwrite: bool = False, allow_nonf
 
     Raises:
         WeightsError, CheckpointError: as `read_weights_file`; nothing is written.
-        FileExistsError: `dst` is there and `overwrite` is false.
+        ExistsError: `dst` is there and `overwrite` is false.
         OptionError: `dst` is `src`.
         DiskError: `dst` cannot be written; nothing is left of it.
     """
@@ -39,10 +39,8 @@ def convert(src: PathLike, dst: PathLike, *, overwrite: bool = False, allow_nonf
     target = Path(dst)
     if target.exists() and Path(src).exists() and target.samefile(src):
         raise OptionError(f"{os.fspath(dst)!r} is the file to convert; give another name")
-    if not overwrite and os.path.lexists(target):
-        raise FileExistsError(
-            f"{os.fspath(dst)!r} exists; remove it or ask to overwrite it (--overwrite, overwrite=True)"
-        )
+    if not overwrite:
+        refuse_existing(target)
     weights = read_weights_file(src, allow_nonfinite=allow_nonfinite)
     publish(target, encode(weights, kind), overwrite=overwrite)
     return weights

@@ -173,6 +173,8 @@ def read_features(path: str | os.PathLike[str]) -> tuple[list[str], NDArray[np.f
         raise OptionError(f"{source}: expected a name ending in one of {', '.join(FORMATS)}")
     try:
         return reader(source)
+    except OSError as error:
+        raise OptionError(f"{source}: cannot be read ({error.strerror or error})") from error
     except (KeyError, ValueError, zipfile.BadZipFile) as error:
         raise OptionError(f"{source}: not a feature file of this package ({error})") from error
 

@@ -12,16 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from osnet.variants import INPUT_HEIGHT, INPUT_WIDTH, STREAMS, Block
+from osnet.variants import INPUT_HEIGHT, INPUT_WIDTH, NORM_EPSILON, STREAMS, Block
 
 if TYPE_CHECKING:
     import openvino
     from numpy.typing import NDArray
 
     from osnet.checkpoint.weights import Weights
-
-NORM_EPSILON = 1e-5
-"""Added to the variance by every norm layer, as torchreid and the model zoo have it."""
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)

@@ -18,9 +18,7 @@ import mindspore
 from mindspore import Tensor, nn, ops
 from mindspore.common.initializer import HeNormal, Normal, initializer
 
-from osnet.variants import FEATURE_DIM, GATE_REDUCTION, STREAMS, Block, Variant
-
-NORM_EPSILON = 1e-5
+from osnet.variants import FEATURE_DIM, GATE_REDUCTION, NORM_EPSILON, STREAMS, Block, Variant
 
 
 def _convolution(

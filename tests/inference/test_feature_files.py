@@ -83,5 +83,7 @@ def test_other_files_are_not_read_as_features(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.zeros(3))
     with pytest.raises(OptionError, match="not a feature file"):
         read_features(tmp_path / "a.npz")
+    with pytest.raises(OptionError, match=r"gone\.npz: cannot be read"):
+        read_features(tmp_path / "gone.npz")
     with pytest.raises(OptionError, match="expected a name ending"):
         read_features(tmp_path / "a.json")
