@@ -53,12 +53,13 @@ def ours(options: argparse.Namespace) -> dict[str, float]:
     from osnet.models.load import create_model
     from osnet.training.config import TrainConfig
     from osnet.training.ranks import Ranks
-    from osnet.training.step import Stepper
+    from osnet.training.step import Stepper, graph_mode
 
     config = TrainConfig(sampler="random", triplet=0, batch_size=options.batch)
     stepper = Stepper(create_model("osnet_x0_25", CLASSES), config, Ranks())
     images, labels = (Tensor(array) for array in _data(options))
-    return measure(lambda: stepper([(images, labels)], 1e-4)[0], options.batch, options.steps)
+    with graph_mode():
+        return measure(lambda: stepper([(images, labels)], 1e-4)[0], options.batch, options.steps)
 
 
 def zoo(options: argparse.Namespace) -> dict[str, float]:

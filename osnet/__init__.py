@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from osnet.inference.embedder import Embedder
     from osnet.models.load import create_model, load
     from osnet.models.reference import read_weights
+    from osnet.training.config import TrainConfig
+    from osnet.training.publishing import publish_run
+    from osnet.training.trainer import resume, train
     from osnet.variants import list_models
 
 _HOMES = {
@@ -32,6 +35,7 @@ _HOMES = {
     "Evaluation": "osnet.evaluation.evaluate",
     "Ranking": "osnet.evaluation.ranking",
     "OsnetError": "osnet.errors",
+    "TrainConfig": "osnet.training.config",
     "Weights": "osnet.checkpoint.weights",
     "convert": "osnet.checkpoint.convert",
     "create_model": "osnet.models.load",
@@ -41,9 +45,12 @@ _HOMES = {
     "list_cards": "osnet.hub.catalog",
     "list_models": "osnet.variants",
     "load": "osnet.models.load",
+    "publish_run": "osnet.training.publishing",
     "rank": "osnet.evaluation.ranking",
     "read_weights": "osnet.models.reference",
     "rerank": "osnet.evaluation.rerank",
+    "resume": "osnet.training.trainer",
+    "train": "osnet.training.trainer",
 }
 
 __all__ = [
@@ -52,6 +59,7 @@ __all__ = [
     "Evaluation",
     "OsnetError",
     "Ranking",
+    "TrainConfig",
     "Weights",
     "__version__",
     "convert",
@@ -62,9 +70,12 @@ __all__ = [
     "list_cards",
     "list_models",
     "load",
+    "publish_run",
     "rank",
     "read_weights",
     "rerank",
+    "resume",
+    "train",
 ]
 
 guard_protobuf()

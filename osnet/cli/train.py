@@ -1,5 +1,6 @@
 """``osnet train``, ``osnet publish``, ``osnet synth``: data set → run → published checkpoint."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -57,6 +58,7 @@ def train(
     batch_size: Annotated[Optional[int], typer.Option(help="Images on each device for one pass.")] = None,
     learning_rate: Annotated[Optional[float], typer.Option(help="Highest rate of the schedule.")] = None,
     seed: Annotated[Optional[int], typer.Option(help="Of weights, samples and augmentation.")] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write RUN/tensorboard.")] = False,
     settings: Annotated[
         Optional[list[str]],
         typer.Option("--set", metavar="KEY=VALUE", help="Any key of the configuration; may be repeated."),
@@ -76,11 +78,14 @@ def train(
         "seed": seed,
     }
     changes: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}
+    if tensorboard:
+        changes["tensorboard"] = True
     changes.update(_pairs(settings or []))
     if (out is None) == (resume is None):
         raise OptionError("expected --out FOLDER for a new run, or --resume RUN to go on with one")
     from osnet.training import trainer
 
+    os.environ.setdefault("GLOG_v", "3")  # MindSpore's warnings of its own compiler; read when it is first imported
     if resume is not None:
         if changes or config:
             raise OptionError(

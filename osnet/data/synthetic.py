@@ -273,9 +273,10 @@ def _drawn_by(processes: int, settings: Settings, root: Path) -> Iterator[tuple[
 
 def _listen(stdout: IO[str], lines: queue.SimpleQueue[str]) -> None:
     finished = False
-    for line in stdout:
-        text = line.strip()
-        finished = finished or text == "done"
-        lines.put(text)
+    with stdout:
+        for line in stdout:
+            text = line.strip()
+            finished = finished or text == "done"
+            lines.put(text)
     if not finished:
         lines.put("ended")

@@ -37,10 +37,12 @@ class TrainConfig:
         accumulation: forward passes whose gradients are averaged for one optimizer step.
         sampler: ``random``, or ``pk``: each batch holds ``batch_size / images_per_identity`` identities.
         images_per_identity: K of ``pk``.
-        cross_entropy, triplet, circle: weights of the losses; 0 leaves one out.
+        cross_entropy, triplet, circle, contrastive: weights of the losses; 0 leaves one out. Without cross entropy the
+            network has no classifier.
         label_smoothing: share of the target spread over all identities, 0 to below 1.
         triplet_margin: margin of the batch-hard triplet loss; None is the soft margin, ln(1 + exp(d)).
         circle_margin, circle_scale: m and gamma of the circle loss.
+        contrastive_temperature: of the supervised contrastive loss.
         optimizer: ``adam`` (decay added to the gradient), ``adamw`` (decoupled) or ``sgd`` (Nesterov momentum).
         learning_rate, weight_decay, beta1, beta2, epsilon, momentum: of the optimizer. Only weights of convolutions
             and dense layers decay.
@@ -84,10 +86,12 @@ class TrainConfig:
     cross_entropy: float = 1.0
     triplet: float = 1.0
     circle: float = 0.0
+    contrastive: float = 0.0
     label_smoothing: float = 0.1
     triplet_margin: Union[float, None] = 0.3
     circle_margin: float = 0.25
     circle_scale: float = 64.0
+    contrastive_temperature: float = 0.1
     optimizer: str = "adam"
     learning_rate: float = 3.5e-4
     weight_decay: float = 5e-4
@@ -210,9 +214,9 @@ _CHOICES = {"sampler": SAMPLERS, "optimizer": OPTIMIZERS, "schedule": SCHEDULES,
 _FROM_ONE = ("epochs", "batch_size", "accumulation", "log_every", "workers")
 _FROM_ZERO = (
     "frozen_epochs", "crop_padding", "eval_every", "val_identities", "patience", "save_every", "seed",
-    "cross_entropy", "triplet", "circle", "weight_decay", "clip_norm", "warmup_epochs",
+    "cross_entropy", "triplet", "circle", "contrastive", "weight_decay", "clip_norm", "warmup_epochs",
 )  # fmt: skip
-_ABOVE_ZERO = ("learning_rate", "frozen_learning_rate", "epsilon", "circle_scale")
+_ABOVE_ZERO = ("learning_rate", "frozen_learning_rate", "epsilon", "circle_scale", "contrastive_temperature")
 _SHARES = ("flip", "erasing", "final_share")
 _BELOW_ONE = ("label_smoothing", "color_jitter", "beta1", "beta2", "momentum")
 
@@ -235,8 +239,13 @@ def _check(c: TrainConfig) -> None:
                 raise OptionError(f"{name}: expected {expected}, got {getattr(c, name)!r}")
     if c.batch_size < 2:
         raise OptionError("batch_size: expected 2 or more, since batch norm learns from several images, got 1")
-    if not c.cross_entropy + c.triplet + c.circle > 0:
-        raise OptionError("no loss: expected a weight above 0 for cross_entropy, triplet or circle, got 0 for all")
+    of_pairs = c.triplet + c.circle + c.contrastive
+    if not c.cross_entropy + of_pairs > 0:
+        raise OptionError(
+            "no loss: expected a weight above 0 for cross_entropy, triplet, circle or contrastive, got 0 for all"
+        )
+    if c.keep_classifier and not c.cross_entropy:
+        raise OptionError("keep_classifier wants cross_entropy, whose weight is 0: without it there is no classifier")
     if c.sampler == "pk" and (c.images_per_identity < 2 or c.batch_size % c.images_per_identity):
         raise OptionError(
             "images_per_identity: expected 2 or more and a divisor of batch_size "
@@ -247,8 +256,10 @@ def _check(c: TrainConfig) -> None:
             f"batch_size: expected at least two identities of images_per_identity ({c.images_per_identity}) images, "
             f"got {c.batch_size}"
         )
-    if c.sampler == "random" and c.triplet + c.circle > 0:
-        raise OptionError("triplet and circle want several images of an identity in a batch: set sampler to pk")
+    if c.sampler == "random" and of_pairs > 0:
+        raise OptionError(
+            "triplet, circle and contrastive want several images of an identity in a batch: set sampler to pk"
+        )
     if c.frozen_epochs and not c.cross_entropy:
         raise OptionError("frozen_epochs trains the classifier alone, which only cross_entropy does; its weight is 0")
     if c.frozen_epochs >= c.epochs:

@@ -3,6 +3,7 @@
 References:
     Szegedy et al. Rethinking the Inception Architecture for Computer Vision. CVPR 2016, section 7 (label smoothing).
     Hermans, Beyer, Leibe. In Defense of the Triplet Loss for Person Re-Identification. 2017, eq. 5 and section 2.
+    Khosla et al. Supervised Contrastive Learning. NeurIPS 2020, eq. 2.
     Sun et al. Circle Loss: A Unified Perspective of Pair Similarity Optimization. CVPR 2020, eq. 6 and 8.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import mindspore
 from mindspore import Tensor, ops
 
 _FAR = 1e9
@@ -41,8 +43,8 @@ def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float | None = 
     squared = squares.expand_dims(1) + squares.expand_dims(0) - 2 * ops.matmul(features, features.T)
     distances = ops.sqrt(ops.maximum(squared, Tensor(1e-12)))
     like = _like(labels)
-    farthest = (distances * like).max(axis=1)
-    nearest = (distances + _FAR * like).min(axis=1)
+    farthest = ops.amax(distances * like, 1)
+    nearest = ops.amin(distances + _FAR * like, 1)
     if margin is None:
         return _softplus(farthest - nearest).mean()
     return ops.relu(margin + farthest - nearest).mean()
@@ -56,16 +58,46 @@ def circle(features: Tensor, labels: Tensor, margin: float = 0.25, scale: float 
         labels: int32 (B,).
         margin, scale: m and gamma.
     """
-    squares = (features * features).sum(axis=1, keepdims=True)
-    unit = features * ops.rsqrt(ops.maximum(squares, Tensor(1e-12)))
-    similarity = ops.matmul(unit, unit.T)
-    like = _like(labels)
-    self_pair = ops.eye(labels.shape[0], labels.shape[0], features.dtype)
+    similarity, like, self_pair = _cosines(features), _like(labels), _self_pair(labels)
     pull = ops.stop_gradient(ops.relu(1 + margin - similarity))
     push = ops.stop_gradient(ops.relu(similarity + margin))
     positive = -scale * pull * (similarity - (1 - margin)) - _FAR * (1 - like + self_pair)
     negative = scale * push * (similarity - margin) - _FAR * like
     return _softplus(_logsumexp(positive) + _logsumexp(negative)).mean()
+
+
+def contrastive(features: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
+    """Supervised contrastive loss: cross entropy of finding an image's likes among all others by cosine similarity.
+
+    Of these losses the one that learns fastest from scratch. Every image wants a like in the batch.
+
+    Args:
+        features: float32 (B, D); their cosine similarities are compared.
+        labels: int32 (B,).
+        temperature: above 0; divides the similarities.
+    """
+    like = _like(labels) - _self_pair(labels)
+    logits = _cosines(features) / temperature - _FAR * _self_pair(labels)
+    logp = logits - _logsumexp(logits).expand_dims(1)
+    return -((logp * like).sum(axis=1) / like.sum(axis=1)).mean()
+
+
+def nearest_is_like(features: Tensor, labels: Tensor) -> Tensor:
+    """Share of the batch whose nearest other image, by cosine similarity, shows the same person."""
+    self_pair = _self_pair(labels)
+    others = _cosines(features) - _FAR * self_pair
+    best_like = ops.amax(others - _FAR * (1 - _like(labels)), 1)
+    return (best_like >= ops.amax(others, 1)).astype("float32").mean()
+
+
+def _cosines(features: Tensor) -> Any:
+    squares = (features * features).sum(axis=1, keepdims=True)
+    unit = features * ops.rsqrt(ops.maximum(squares, Tensor(1e-12)))
+    return ops.matmul(unit, unit.T)
+
+
+def _self_pair(labels: Tensor) -> Any:
+    return ops.eye(labels.shape[0], labels.shape[0], mindspore.float32)
 
 
 def _like(labels: Tensor) -> Tensor:
@@ -79,5 +111,5 @@ def _softplus(x: Tensor) -> Any:
 
 
 def _logsumexp(x: Tensor) -> Any:
-    peak = ops.stop_gradient(x.max(axis=1, keepdims=True))
+    peak = ops.stop_gradient(ops.amax(x, 1, keepdims=True))
     return (ops.log(ops.exp(x - peak).sum(axis=1, keepdims=True)) + peak).squeeze(1)

@@ -21,7 +21,8 @@ from osnet.training.config import TrainConfig
 
 
 def create_optimizer(config: TrainConfig, params: Sequence[Parameter]) -> nn.Cell:
-    """The optimizer that `config` names, for `params`; call it with (gradients, rate)."""
+    """The optimizer that `config` names, for `params`; call it with (gradients, share, rate): `share`, a number or
+    a scalar tensor, multiplies the gradients."""
     kind: Any = Sgd if config.optimizer == "sgd" else Adam
     return kind(config, params)
 
@@ -54,13 +55,13 @@ class Adam(_Optimizer):
     def state(self) -> dict[str, Parameter]:
         return {p.name: p for p in (self.beta1_power, self.beta2_power, *self.moment1, *self.moment2)}
 
-    def construct(self, gradients: Any, rate: Tensor) -> Tensor:
+    def construct(self, gradients: Any, share: Any, rate: Tensor) -> Tensor:
         power1 = self.beta1_power * self.beta1
         power2 = self.beta2_power * self.beta2
         self.beta1_power = power1
         self.beta2_power = power2
         for i in range(len(self.params)):
-            p, g, decay = self.params[i], gradients[i], self.decays[i]
+            p, g, decay = self.params[i], gradients[i] * share, self.decays[i]
             if decay and self.decoupled:
                 ops.assign(p, p * (1 - rate * decay))
             elif decay:
@@ -82,9 +83,9 @@ class Sgd(_Optimizer):
     def state(self) -> dict[str, Parameter]:
         return {p.name: p for p in self.moments}
 
-    def construct(self, gradients: Any, rate: Tensor) -> Tensor:
+    def construct(self, gradients: Any, share: Any, rate: Tensor) -> Tensor:
         for i in range(len(self.params)):
-            p, g, decay = self.params[i], gradients[i], self.decays[i]
+            p, g, decay = self.params[i], gradients[i] * share, self.decays[i]
             if decay:
                 g = g + decay * p
             moment = self.momentum * self.moments[i] + g

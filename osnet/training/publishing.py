@@ -59,7 +59,8 @@ def publish_run(
     Args:
         run: folder of a run.
         out: folder to write into; default ``published`` in the run's folder.
-        name: of the model: lower-case letters, digits and ``_``; default ``<network>_<data set>``.
+        name: of both files, and last part of the uid: lower-case letters, digits and ``_``; default
+            ``<network>_<data set>``.
         dataset: what the card names as the training data; default the data folder's name.
         author, user_id, license: of the card.
         base_url: folder that the checkpoint will be uploaded to.
@@ -115,9 +116,8 @@ def _card(
     sha256: str,
     found: dict[str, Any] | None,
 ) -> Card:
-    origin = run.origin
     entries = {
-        "model-name": name,
+        "model-name": network,  # what mindspore_hub asks create_network for
         "backbone-name": network,
         "module-type": "cv",
         "fine-tunable": "True",
@@ -134,7 +134,7 @@ def _card(
         "summary": f"{network} for person re-identification, trained on {dataset}",
     }
     card = Card(
-        name=name,
+        name=network,
         uid="",
         dataset=dataset,
         evaluation=entries.get("evaluation", ""),
@@ -144,15 +144,18 @@ def _card(
         mindspore_version=entries["mindspore-version"],
         update_time=entries["update-time"],
         user_id=user_id,
-        body=_body(run, network, dataset, origin, found),
+        body=_body(run, network, name, dataset, found),
         entries=tuple(entries.items()),
     )
     return parse_card(render_card(card), path=f"{name}.md")  # refuses what no reader would take
 
 
-def _body(run: Run, network: str, dataset: str, origin: dict[str, Any], found: dict[str, Any] | None) -> str:
+def _body(run: Run, network: str, name: str, dataset: str, found: dict[str, Any] | None) -> str:
+    origin = run.origin
     base = f"{origin['base']} (SHA-256 {origin['base_sha256']})" if origin["base_sha256"] else origin["base"]
     parts = [
+        "## Weights",
+        f"{name}.ckpt belongs beside this card and is taken from there. The link is where it may be uploaded to.",
         "## Introduction",
         f"{network}, trained on {origin['images']} images of {origin['identities']} identities of {dataset}.",
         f"Base checkpoint: {base}.",

@@ -42,15 +42,31 @@ class Run:
         run = cls(Path(root))
         try:
             run.root.mkdir(parents=True, exist_ok=True)
-            held = sorted(path.name for path in run.root.iterdir() if not path.name.startswith("."))
         except OSError as error:
             raise DiskError(f"cannot make the run folder {str(root)!r}: {error.strerror or error}") from error
-        if held and held != [ORIGIN]:  # killed between the two files below, it had not begun
-            hint = f"osnet train --resume {root} takes it up" if CONFIG in held else "name a new folder"
-            raise OptionError(f"{str(root)!r} is not empty (it holds {held[0]}); {hint}")
+        cls.refuse_taken(root)
         publish(run.root / ORIGIN, (json.dumps(origin, indent=2) + "\n").encode())
         config.save(run.root / CONFIG)
         return run
+
+    @staticmethod
+    def refuse_taken(root: str | os.PathLike[str]) -> None:
+        """Say now that a new run cannot begin in `root`; nothing is changed.
+
+        Raises:
+            OptionError: it holds something.
+            DiskError: it is no folder, or cannot be read or written.
+        """
+        folder = Path(root)
+        try:
+            if not os.path.lexists(folder):
+                return
+            held = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+        except OSError as error:
+            raise DiskError(f"cannot use the run folder {str(root)!r}: {error.strerror or error}") from error
+        if held and held != [ORIGIN]:  # killed between the two files that `create` writes, it had not begun
+            hint = f"osnet train --resume {root} takes it up" if CONFIG in held else "name a new folder"
+            raise OptionError(f"{str(root)!r} is not empty (it holds {held[0]}); {hint}")
 
     @classmethod
     def open(cls, root: str | os.PathLike[str]) -> Run:

@@ -1,7 +1,9 @@
-"""One training step, compiled: images → loss → gradients → averaged over devices → clipped → optimizer."""
+"""One training step: images → loss → gradients → averaged over devices → clipped → optimizer."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import mindspore
@@ -23,7 +25,7 @@ class Objective(nn.Cell):
     """The network with its losses.
 
     Args:
-        network: with a classifier.
+        network: with a classifier if there is cross entropy.
         frozen_base: gradients reach the classifier only.
     """
 
@@ -31,41 +33,47 @@ class Objective(nn.Cell):
         super().__init__(auto_prefix=False)
         self.network: Any = network
         self.frozen_base = frozen_base
-        self.weights = (
-            config.cross_entropy,
-            0.0 if frozen_base else config.triplet,
-            0.0 if frozen_base else config.circle,
-        )
+        of_pairs = (config.triplet, config.circle, config.contrastive)
+        self.weights = (config.cross_entropy, *(0.0 if frozen_base else weight for weight in of_pairs))
         self.smoothing = config.label_smoothing
         self.triplet_margin = config.triplet_margin
         self.circle_margin, self.circle_scale = config.circle_margin, config.circle_scale
+        self.temperature = config.contrastive_temperature
         self.mean = Tensor(255 * np.asarray(IMAGE_MEAN, np.float32))
         self.scale = Tensor(1 / (255 * np.asarray(IMAGE_STD, np.float32)))
 
     def construct(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 (B, H, W, 3) and int32 (B,) → loss and share of images put to the right identity."""
+        """uint8 (B, H, W, 3) and int32 (B,) → loss and accuracy.
+
+        Accuracy: share of images that the classifier puts to the right identity; without one,
+        `losses.nearest_is_like`.
+        """
         x = ((images.astype("float32") - self.mean) * self.scale).transpose(0, 3, 1, 2)
         features = self.network.features(x)
         if self.frozen_base:
             features = ops.stop_gradient(features)
-        logits = self.network.classifier(features)
-        features, logits = features.astype("float32"), logits.astype("float32")
         total = Tensor(0.0, mindspore.float32)
         if self.weights[0]:
+            logits = self.network.classifier(features).astype("float32")
+            right = (logits.argmax(axis=1).astype("int32") == labels).astype("float32").mean()
             total = total + self.weights[0] * losses.cross_entropy(logits, labels, self.smoothing)
+        else:
+            right = losses.nearest_is_like(features.astype("float32"), labels)
+        features = features.astype("float32")
         if self.weights[1]:
             total = total + self.weights[1] * losses.batch_hard_triplet(features, labels, self.triplet_margin)
         if self.weights[2]:
             total = total + self.weights[2] * losses.circle(features, labels, self.circle_margin, self.circle_scale)
-        right = (logits.argmax(axis=1).astype("int32") == labels).astype("float32").mean()
+        if self.weights[3]:
+            total = total + self.weights[3] * losses.contrastive(features, labels, self.temperature)
         return total, right
 
 
 class Stepper:
-    """Trains `network` by optimizer steps; the first call of each kind compiles for tens of seconds.
+    """Trains `network` by optimizer steps; under `graph_mode` the first call of each kind compiles for tens of seconds.
 
     Args:
-        network: with a classifier.
+        network: as for `Objective`.
         config: of the run.
         ranks: the devices that train together.
         frozen_base: only the classifier learns, the base is in inference mode.
@@ -76,8 +84,6 @@ class Stepper:
         params = list(network.trainable_params())
         if frozen_base:
             params = [p for p in params if p.name.startswith("classifier.")]
-        elif not config.cross_entropy:
-            params = [p for p in params if not p.name.startswith("classifier.")]
         self.params = ParameterTuple(params)
         self.optimizer = create_optimizer(config, params)
         self._objective = Objective(network, config, frozen_base=frozen_base)
@@ -105,13 +111,11 @@ class Stepper:
 
         def finish(gradients: Any, loss: Tensor, right: Tensor, rate: Tensor) -> Any:
             gradients, loss, right = ranks.average(gradients, loss, right)
-            if scale * count != 1:
-                gradients = tuple([g / (scale * count) for g in gradients])
-            norm = _global_norm(gradients)
+            share: Any = 1 / (scale * count)
+            norm = share * _global_norm(gradients)
             if clip:
-                share = ops.minimum(Tensor(1.0), clip / (norm + _CLIP_EPSILON))
-                gradients = tuple([g * share for g in gradients])
-            optimizer(gradients, rate)
+                share = share * ops.minimum(Tensor(1.0), clip / (norm + _CLIP_EPSILON))
+            optimizer(gradients, share, rate)
             return loss / (scale * count), right / count, norm
 
         def whole(images: Tensor, labels: Tensor, rate: Tensor) -> Any:
@@ -130,8 +134,7 @@ class Stepper:
             return finish(gradients, figures[0] * 1.0, figures[1] * 1.0, rate)
 
         self._sums = [*sums, figures]
-        compiled: Any = mindspore.jit if config.compiled else _as_written
-        self._whole, self._add, self._apply = compiled(whole), compiled(add), compiled(apply)
+        self._whole, self._add, self._apply = _Graph(whole), _Graph(add), _Graph(apply)
 
     def __call__(self, batches: list[tuple[Tensor, Tensor]], rate: float) -> tuple[float, float, float]:
         """One optimizer step over ``accumulation`` batches → loss, accuracy, norm of the gradient: over all devices."""
@@ -150,8 +153,27 @@ class Stepper:
         return loss, right, norm
 
 
-def _as_written(function: Any) -> Any:
-    return function
+class _Graph(nn.Cell):
+    """A function that `graph_mode` compiles. Not `mindspore.jit`, whose caller spins on a processor core as it waits:
+    on two cores a step took 2.7 times as long."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(auto_prefix=False)
+        self.function = function
+
+    def construct(self, *inputs: Any) -> Any:
+        return self.function(*inputs)
+
+
+@contextmanager
+def graph_mode(wanted: bool = True) -> Iterator[None]:
+    """Within it, steps are compiled if `wanted`, else run as they are written; then MindSpore's mode is as before."""
+    before = mindspore.get_context("mode")
+    mindspore.set_context(mode=mindspore.GRAPH_MODE if wanted else mindspore.PYNATIVE_MODE)
+    try:
+        yield
+    finally:
+        mindspore.set_context(mode=before)
 
 
 def _zeros(name: str, shape: Any) -> Parameter:

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 import warnings
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from functools import partial
@@ -24,12 +25,15 @@ from osnet.models.load import NewClassifierWarning, create_model, network_from_w
 from osnet.models.reference import read_weights
 from osnet.training.config import TrainConfig
 from osnet.training.images import TrainingImages, find_images
+from osnet.training.interrupt import Interrupt
 from osnet.training.run import Run
 from osnet.training.samplers import epoch_order
 from osnet.training.schedule import learning_rate
 from osnet.variants import VARIANTS
 
 logger = logging.getLogger("osnet")
+
+_SPEED_STEPS = 20
 
 
 def train(config: TrainConfig, out: str | os.PathLike[str]) -> Run:
@@ -42,8 +46,10 @@ def train(config: TrainConfig, out: str | os.PathLike[str]) -> Run:
         OptionError, DataError, WeightsError, DependencyError: what cannot work, before the first step.
         TrainingError: the loss is no longer finite; the last good checkpoint is kept.
         DiskError: the folder cannot be written or the disk is full; the last good checkpoint is kept.
+        KeyboardInterrupt: Ctrl-C, after the step at hand was done and saved.
     """
     require_mindspore()
+    Run.refuse_taken(out)
     images = find_images(config)
     base = _base_weights(config)
     from osnet.training.ranks import join_ranks
@@ -122,7 +128,7 @@ def _summary_writer() -> Any:
     for package, home in (("tensorboardX", "tensorboardX"), ("torch", "torch.utils.tensorboard")):
         if importlib.util.find_spec(package) is not None:
             return importlib.import_module(home).SummaryWriter
-    raise DependencyError("tensorboard: expected the package tensorboardX; install it: pip install tensorboardX")
+    raise DependencyError("tensorboard wants the package tensorboardX, not found: pip install 'osnet[tensorboard]'")
 
 
 class _Training:
@@ -137,16 +143,23 @@ class _Training:
         self._progress = Progress()
         if run.last.is_file():
             self._saved, self._progress = read_state(run.last)
-        self._network = _network(config, images.classes, self._saved or base, resumed=self._saved is not None)
+        classes = images.classes if config.cross_entropy else 0
+        self._network = _network(config, classes, self._saved or base, resumed=self._saved is not None)
         ranks.take_first(list(self._network.get_parameters()))
         if config.precision == "mixed":
             import mindspore
 
             mindspore.amp.auto_mixed_precision(self._network, "O2", dtype=mindspore.float16)
         self._stepper: Any = None
+        self._interrupt = Interrupt()
 
     def run(self) -> Run:
+        from osnet.training.step import graph_mode
+
         with ExitStack() as stack:
+            stack.enter_context(graph_mode(self._config.compiled))
+            if self._ranks.size == 1:  # msrun ends its processes itself
+                stack.enter_context(self._interrupt.deferred())
             if self._ranks.rank == 0:
                 stack.enter_context(self._run.locked())
                 self._run.forget_after(self._progress.step)
@@ -169,21 +182,33 @@ class _Training:
         if self._stepper is None or (epoch == config.frozen_epochs and before.passes == 0):
             self._begin_stage(frozen)
         order = self._order(epoch)
-        started, done = time.monotonic(), 0
+        speed = _Speed()
         passes = before.passes
         for batches in _grouped(self._batches(epoch, order, passes), config.accumulation):
+            self._interrupt.arm()
             rate = learning_rate(config, self._progress.step, self._steps_per_epoch)
             loss, accuracy, norm = self._stepper(batches, rate)
             self._check_finite(loss, norm, rate)
             passes += config.accumulation
-            done += config.batch_size * config.accumulation * self._ranks.size
             self._progress = dataclasses.replace(self._progress, step=self._progress.step + 1, passes=passes)
-            self._report(loss, accuracy, norm, rate, done / max(time.monotonic() - started, 1e-9))
-            if config.save_every and self._progress.step % config.save_every == 0 and passes < order.shape[0]:
+            speed.add(config.batch_size * config.accumulation * self._ranks.size)
+            self._report(loss, accuracy, norm, rate, speed.recent)
+            stop = self._interrupt.wanted
+            due = config.save_every > 0 and self._progress.step % config.save_every == 0
+            if passes < order.shape[0] and (due or stop):
                 self._save(rate)
+                if stop:
+                    self._stop()
         self._progress = dataclasses.replace(self._progress, epoch=epoch + 1, passes=0)
         better = self._evaluate(epoch)
+        stop = self._interrupt.wanted
         self._save(learning_rate(config, self._progress.step - 1, self._steps_per_epoch), best=better)
+        if stop and self._progress.epoch < config.epochs:
+            self._stop()
+
+    def _stop(self) -> None:
+        self._bar.write(f"saved; osnet train --resume {self._run.root} goes on from here", file=sys.stderr)
+        raise KeyboardInterrupt
 
     def _begin_stage(self, frozen: bool) -> None:
         from osnet.training.state import restore
@@ -355,6 +380,24 @@ def _network(config: TrainConfig, classes: int, weights: Weights | None, *, resu
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NewClassifierWarning)
         return network_from_weights(weights, classes)
+
+
+class _Speed:
+    """Images a second over the last steps; the first step of a stage, which compiles, does not count."""
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[float, int]] = deque(maxlen=_SPEED_STEPS + 1)
+        self._done = 0
+
+    def add(self, images: int) -> None:
+        self._done += images
+        self._marks.append((time.monotonic(), self._done))
+
+    @property
+    def recent(self) -> float:
+        """0 before the second step."""
+        (first, before), (last, now) = self._marks[0], self._marks[-1]
+        return (now - before) / (last - first) if last > first else 0.0
 
 
 def _grouped(items: Iterator[Any], size: int) -> Iterator[list[Any]]:

@@ -41,8 +41,8 @@ def test_each_card_stands_where_its_uid_says_and_agrees_with_itself(card: catalo
     assert get_card(card.uid) == card
     assert get_card(card.uid.upper()) == card
     assert card.checkpoint.link in addresses(card.checkpoint.sha256)
-    assert card.fields["model-version"] == card.mindspore_version
     if card.user_id == "MindSpore":
+        assert card.fields["model-version"] == card.mindspore_version
         short = card.mindspore_version.replace(".", "")
         expected = f"osnet_ascend_v{short}0_{card.dataset}_research_cv_{card.evaluation}.ckpt"
         assert file_name(card.checkpoint.link) == expected

@@ -40,3 +40,23 @@ def circle(features: np.ndarray, labels: np.ndarray, margin: float, scale: float
                 positive += math.exp(-scale * max(0.0, 1 + margin - s) * (s - (1 - margin)))
         total += math.log1p(positive * negative)
     return total / len(labels)
+
+
+def contrastive(features: np.ndarray, labels: np.ndarray, temperature: float) -> float:
+    total = 0.0
+    unit = [f / np.linalg.norm(f) for f in features.astype(float)]
+    for i, a in enumerate(unit):
+        others = [j for j in range(len(unit)) if j != i]
+        whole = sum(math.exp(float(a @ unit[j]) / temperature) for j in others)
+        likes = [j for j in others if labels[j] == labels[i]]
+        total -= sum(math.log(math.exp(float(a @ unit[j]) / temperature) / whole) for j in likes) / len(likes)
+    return total / len(labels)
+
+
+def nearest_is_like(features: np.ndarray, labels: np.ndarray) -> float:
+    unit = [f / np.linalg.norm(f) for f in features.astype(float)]
+    right = 0
+    for i, a in enumerate(unit):
+        nearest = max((j for j in range(len(unit)) if j != i), key=lambda j: float(a @ unit[j]))
+        right += bool(labels[nearest] == labels[i])
+    return right / len(labels)

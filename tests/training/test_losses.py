@@ -42,7 +42,25 @@ def test_circle_is_the_oracles(margin: float, scale: float) -> None:
     assert found == pytest.approx(oracle.circle(features, labels, margin, scale), rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["batch_hard_triplet", "circle"])
+@pytest.mark.parametrize("temperature", [0.1, 1.0])
+def test_contrastive_is_the_oracles(temperature: float) -> None:
+    from osnet.training.losses import contrastive
+
+    features, labels = batch(5)
+    found = float(contrastive(ms.Tensor(features), ms.Tensor(labels), temperature).asnumpy())
+    assert found == pytest.approx(oracle.contrastive(features, labels, temperature), rel=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nearest_is_like_is_the_oracles(seed: int) -> None:
+    from osnet.training.losses import nearest_is_like
+
+    features, labels = batch(seed)
+    found = float(nearest_is_like(ms.Tensor(features), ms.Tensor(labels)).asnumpy())
+    assert found == pytest.approx(oracle.nearest_is_like(features, labels))
+
+
+@pytest.mark.parametrize("name", ["batch_hard_triplet", "circle", "contrastive"])
 def test_gradients_of_equal_images_are_finite(name: str) -> None:
     """Two copies of one image have distance 0, where the square root has no slope."""
     from osnet.training import losses

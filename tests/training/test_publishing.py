@@ -11,6 +11,8 @@ from osnet.errors import OfflineError, OptionError
 from osnet.hub.card import read_card
 from osnet.hub.fetch import fetch
 from osnet.models.reference import read_weights
+from osnet.mshub import layout
+from osnet.mshub.check import check
 from osnet.training.config import TrainConfig
 from osnet.training.publishing import publish_run
 from osnet.training.run import Run
@@ -43,7 +45,7 @@ def run(tmp_path: Path) -> Run:
 def test_the_card_is_a_model_reference(run: Run) -> None:
     published = publish_run(run.root, author="A. Body", license="Apache2.0")
     card = read_card(published.card)
-    assert (card.name, card.dataset, card.evaluation) == ("osnet_x0_25_people", "people", "mAP51.2")
+    assert (card.name, card.dataset, card.evaluation) == ("osnet_x0_25", "people", "mAP51.2")
     assert card.checkpoint.sha256 == published.sha256
     weights = read_weights(str(published.card), offline=True)
     assert weights.sha256 == published.sha256
@@ -54,6 +56,19 @@ def test_the_card_is_a_model_reference(run: Run) -> None:
     assert "a" * 64 in text
     assert "epochs: 60" in text
     assert "/home/somebody" not in text
+
+
+@pytest.mark.slow
+def test_mindspore_hub_takes_it(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("mindspore")
+    from osnet.mshub.entry import create_network
+
+    published = publish_run(run.root)
+    placed, _, checkpoint = layout.install(str(published.card), hub_dir=tmp_path / "hub", offline=True)
+    assert checkpoint.read_bytes() == published.checkpoint.read_bytes()
+    assert all(finding.good for finding in check(str(published.card), hub_dir=tmp_path / "hub"))
+    assert check(hub_dir=tmp_path / "hub")  # found among the cards there, too
+    assert create_network(read_card(placed).name, num_classes=5).num_classes == 5
 
 
 def test_parameters_stand_in_the_published_order(run: Run) -> None:

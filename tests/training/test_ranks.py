@@ -22,6 +22,26 @@ pytest.importorskip("mindspore")
 
 MSRUN = Path(sys.executable).with_name("msrun")
 
+WORKER = """
+import os, sys, zlib
+from osnet.cli.app import main
+from osnet.training.step import Stepper
+
+step = Stepper.__call__
+
+def recorded(self, *arguments):
+    found = step(self, *arguments)
+    digest = 0
+    for p in self.params:
+        digest = zlib.crc32(p.asnumpy().tobytes(), digest)
+    with open(f"digests{os.environ['RANK_ID']}", "a") as file:
+        print(digest, file=file)
+    return found
+
+Stepper.__call__ = recorded
+main()
+"""
+
 
 def start_two(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     with socket.socket() as probe:
@@ -32,7 +52,7 @@ def start_two(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         "--bind_core=False", "--join=True", f"--log_dir={folder / 'log'}", "--cluster_time_out=120",
     ]  # fmt: skip
     script = folder / "worker.py"
-    script.write_text("import sys\nfrom osnet.cli.app import main\nmain()\n")
+    script.write_text(WORKER)
     path = os.pathsep.join((str(MSRUN.parent), os.environ["PATH"]))  # msrun starts whatever `python` is
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(Path(__file__).parents[2])}
     return subprocess.Popen(
@@ -56,6 +76,9 @@ def test_two_ranks_are_one_with_the_same_global_batch(config: TrainConfig, tmp_p
     process = start_two(tmp_path, "--config", "config.yaml", "--out", "both")
     output, _ = process.communicate(timeout=800)
     assert process.returncode == 0, output[-3000:]
+    digests = [(tmp_path / f"digests{rank}").read_text().split() for rank in (0, 1)]
+    assert digests[0] == digests[1]  # the same parameters after every step
+    assert len(set(digests[0])) == 2
     one, two = read_weights_file(expected.last), read_weights_file(tmp_path / "both/last.ckpt")
     apart = max(float(np.abs(one.arrays[name] - two.arrays[name]).max()) for name in one.arrays)
     assert apart < 1e-5

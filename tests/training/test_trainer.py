@@ -15,6 +15,7 @@ from osnet.errors import DataError, DiskError, OptionError, TrainingError, Weigh
 from osnet.training.config import TrainConfig
 from osnet.training.run import Run
 from osnet.training.trainer import resume, train
+from tests.processes import small_disk
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("mindspore")
@@ -70,6 +71,31 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(undisturbed: Run, config
     assert finished.last.stat().st_mtime_ns == before
 
 
+def test_tensorboard_has_the_losses_and_evaluations(config: TrainConfig, tmp_path: Path) -> None:
+    run = train(config.replace(epochs=1, tensorboard=True), tmp_path / "run")
+    (events,) = (run.root / "tensorboard").iterdir()
+    data = events.read_bytes()
+    assert events.name.startswith("events.out.tfevents.")
+    for tag in (b"loss", b"learning_rate", b"mAP"):
+        assert tag in data
+
+
+@pytest.mark.timeout(300)
+def test_ctrl_c_saves_first(config: TrainConfig, undisturbed: Run, tmp_path: Path) -> None:
+    config.replace(save_every=0, eval_every=0, epochs=40).save(tmp_path / "config.yaml")
+    process = start(tmp_path / "run", "--config", "config.yaml", "--out", "run")
+    metrics = tmp_path / "run/metrics.jsonl"
+    while not metrics.is_file() or not metrics.read_bytes():
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"osnet train --resume run" in errors
+    done = [line["step"] for line in Run.open(tmp_path / "run").metrics() if line["kind"] == "step"]
+    assert int(read_weights_file(tmp_path / "run/last.ckpt").extras["step_num"]) == done[-1] < 80
+
+
 def test_a_diverging_run_says_what_to_try_and_keeps_the_last_good_checkpoint(
     config: TrainConfig, tmp_path: Path
 ) -> None:
@@ -122,7 +148,7 @@ def test_one_identity_or_one_image_of_each(crops: Path, config: TrainConfig, tmp
 
 def test_a_folder_in_use_and_one_without_a_run(undisturbed: Run, config: TrainConfig, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"is not empty.*--resume"):
-        train(config, undisturbed.root)
+        train(config.replace(model="no_such_model"), undisturbed.root)  # said before weights are looked for
     with pytest.raises(OptionError, match="no run in"):
         resume(tmp_path)
 
@@ -140,7 +166,15 @@ def test_other_data_is_not_resumed(config: TrainConfig, undisturbed: Run, tmp_pa
         resume(copy)
 
 
-def test_a_full_disk_leaves_the_last_good_checkpoint(undisturbed: Run, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_leaves_the_last_good_checkpoint(config: TrainConfig, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "4m") as disk:  # holds one checkpoint of 2.5 MB and not the next beside it
+        with pytest.raises(DiskError, match=r"last\.ckpt.*room to write"):
+            train(config.replace(eval_every=0), disk / "run")
+        assert int(read_weights_file(disk / "run/last.ckpt").extras["step_num"]) == 1
+        assert not list((disk / "run").glob("*.part"))
+
+
+def test_a_save_that_is_cut_short_leaves_the_one_before(undisturbed: Run, tmp_path: Path) -> None:
     """A limit on the size of files stands for the full disk: the kernel refuses the write in the middle."""
     import resource
 
