@@ -17,6 +17,7 @@ def add_to(app: typer.Typer) -> None:
 def list_all(as_json: AsJson = False) -> None:
     """The nine networks and the published cards."""
     from osnet.hub.catalog import aliases, list_cards
+    from osnet.hub.fetch import file_beside
     from osnet.variants import VARIANTS
 
     names: dict[str, list[str]] = {}
@@ -36,7 +37,7 @@ def list_all(as_json: AsJson = False) -> None:
         typer.echo(f"  {variant.name:<16} {_size(variant.name):>9,}")
     typer.echo("\nPublished checkpoints (evaluation as the card claims; equal SHA-256, equal file):")
     for card in cards:
-        alias = ", ".join(names.get(card.uid, []))
+        alias = ", ".join(names.get(card.uid, [])) + (" (comes with osnet)" if file_beside(card) else "")
         typer.echo(
             f"  {card.uid:<36} {card.dataset:<13} {card.evaluation:<8} {card.checkpoint.sha256[:12]}  {alias}".rstrip()
         )
@@ -66,10 +67,11 @@ def _describe(model: str) -> dict[str, Any]:
         return {**_file(model), **sizes}
     from osnet.hub.cache import place
     from osnet.hub.catalog import addresses, get_card
+    from osnet.hub.fetch import file_beside
     from osnet.hub.settings import read_settings
 
     card = get_card(model)
-    path = place(read_settings().cache, card)
+    path = file_beside(card) or place(read_settings().cache, card)
     return {
         **_card(card),
         "addresses": list(dict.fromkeys((card.checkpoint.link, *addresses(card.checkpoint.sha256)))),

@@ -196,12 +196,17 @@ def obtain(
     return final, content
 
 
-def _beside(card: Card, settings: Settings, *, keep: bool) -> tuple[Path, cache.Content] | None:
-    """The card's file where it stands beside the card itself, as in a model published to a folder."""
+def file_beside(card: Card) -> Path | None:
+    """A file of the checkpoint's name beside the card itself, as in a model published to a folder. Not verified."""
     if card.path is None:
         return None
     path = card.path.parent / urls.file_name(card.checkpoint.link)
-    if not path.is_file():
+    return path if path.is_file() else None
+
+
+def _beside(card: Card, settings: Settings, *, keep: bool) -> tuple[Path, cache.Content] | None:
+    path = file_beside(card)
+    if path is None:
         return None
     content = cache.read(path, max_bytes=settings.limits.max_bytes, keep=keep)
     if content is None or content.sha256 == card.checkpoint.sha256:

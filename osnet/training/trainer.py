@@ -215,6 +215,8 @@ class _Training:
         from osnet.training.step import Stepper
 
         self._stepper = Stepper(self._network, self._config, self._ranks, frozen_base=frozen)
+        if self._config.compiled:
+            self._bar.set_postfix_str("compiling the step, up to a minute")
         # A stage that begins here has an optimizer without a past.
         first = self._progress.step in (0, self._config.frozen_epochs * self._steps_per_epoch)
         if self._saved is not None and not first:
