@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import logging
 import math
 import os
-import sys
-import time
 import warnings
-from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,14 +22,13 @@ from osnet.models.reference import read_weights
 from osnet.training.config import TrainConfig
 from osnet.training.images import TrainingImages, find_images
 from osnet.training.interrupt import Interrupt
+from osnet.training.reporting import Reporter, summary_writer
 from osnet.training.run import Run
 from osnet.training.samplers import epoch_order
 from osnet.training.schedule import learning_rate
 from osnet.variants import VARIANTS
 
 logger = logging.getLogger("osnet")
-
-_SPEED_STEPS = 20
 
 
 def train(config: TrainConfig, out: str | os.PathLike[str]) -> Run:
@@ -121,14 +116,7 @@ def _check_device(config: TrainConfig) -> None:
     if config.precision == "mixed" and device != "Ascend":
         raise OptionError(f"precision: 'mixed' wants an Ascend device, this is {device}; use fp32")
     if config.tensorboard:
-        _summary_writer()
-
-
-def _summary_writer() -> Any:
-    for package, home in (("tensorboardX", "tensorboardX"), ("torch", "torch.utils.tensorboard")):
-        if importlib.util.find_spec(package) is not None:
-            return importlib.import_module(home).SummaryWriter
-    raise DependencyError("tensorboard wants the package tensorboardX, not found: pip install 'osnet[tensorboard]'")
+        summary_writer()
 
 
 class _Training:
@@ -163,8 +151,15 @@ class _Training:
             if self._ranks.rank == 0:
                 stack.enter_context(self._run.locked())
                 self._run.forget_after(self._progress.step)
-            self._bar = stack.enter_context(closing(self._make_bar()))
-            self._board = self._make_board(stack)
+            self._reporter = stack.enter_context(
+                Reporter(
+                    self._run,
+                    self._config,
+                    total=self._config.epochs * self._steps_per_epoch,
+                    done=self._progress.step,
+                    speaks=self._ranks.rank == 0,
+                )
+            )
             while self._progress.epoch < self._config.epochs and not self._enough():
                 self._epoch(self._progress.epoch)
             self._finish()
@@ -182,7 +177,7 @@ class _Training:
         if self._stepper is None or (epoch == config.frozen_epochs and before.passes == 0):
             self._begin_stage(frozen)
         order = self._order(epoch)
-        speed = _Speed()
+        self._reporter.epoch()
         passes = before.passes
         for batches in _grouped(self._batches(epoch, order, passes), config.accumulation):
             self._interrupt.arm()
@@ -191,8 +186,10 @@ class _Training:
             self._check_finite(loss, norm, rate)
             passes += config.accumulation
             self._progress = dataclasses.replace(self._progress, step=self._progress.step + 1, passes=passes)
-            speed.add(config.batch_size * config.accumulation * self._ranks.size)
-            self._report(loss, accuracy, norm, rate, speed.recent)
+            images = config.batch_size * config.accumulation * self._ranks.size
+            self._reporter.step(
+                self._progress.step, epoch, images=images, loss=loss, accuracy=accuracy, norm=norm, rate=rate
+            )
             stop = self._interrupt.wanted
             due = config.save_every > 0 and self._progress.step % config.save_every == 0
             if passes < order.shape[0] and (due or stop):
@@ -207,7 +204,7 @@ class _Training:
             self._stop()
 
     def _stop(self) -> None:
-        self._bar.write(f"saved; osnet train --resume {self._run.root} goes on from here", file=sys.stderr)
+        self._reporter.say(f"saved; osnet train --resume {self._run.root} goes on from here")
         raise KeyboardInterrupt
 
     def _begin_stage(self, frozen: bool) -> None:
@@ -216,7 +213,7 @@ class _Training:
 
         self._stepper = Stepper(self._network, self._config, self._ranks, frozen_base=frozen)
         if self._config.compiled:
-            self._bar.set_postfix_str("compiling the step, up to a minute")
+            self._reporter.compiling()
         # A stage that begins here has an optimizer without a past.
         first = self._progress.step in (0, self._config.frozen_epochs * self._steps_per_epoch)
         if self._saved is not None and not first:
@@ -274,20 +271,7 @@ class _Training:
                 height=config.height,
                 width=config.width,
             )
-            found = {
-                "kind": "evaluation",
-                "step": self._progress.step,
-                "epoch": epoch + 1,
-                "mAP": ranking.mAP,
-                "rank1": float(ranking.cmc[0]),
-                "mINP": ranking.mINP,
-                "valid_queries": ranking.valid_queries,
-                "protocol": ranking.protocol,
-                "held_out": images.held_out,
-            }
-            self._run.log(found)
-            self._scalars(found, ("mAP", "rank1", "mINP"))
-            self._bar.write(f"epoch {epoch + 1}: mAP {ranking.mAP:.4f}, Rank-1 {ranking.cmc[0]:.4f}", file=sys.stderr)
+            self._reporter.evaluation(self._progress.step, epoch + 1, ranking, images.held_out)
             best = max(best, ranking.mAP)
         better = bool(self._ranks.any(best > self._progress.best))
         self._progress = dataclasses.replace(
@@ -311,48 +295,6 @@ class _Training:
         if best:
             save_state(self._run.best, *state)
         save_state(self._run.last, *state)
-
-    def _report(self, loss: float, accuracy: float, norm: float, rate: float, speed: float) -> None:
-        if self._ranks.rank != 0:
-            return
-        step = self._progress.step
-        self._bar.update(1)
-        self._bar.set_postfix_str(f"loss {loss:.3f}, accuracy {accuracy:.2f}, rate {rate:.1e}, {speed:.1f} images/s")
-        if step % self._config.log_every == 0 or self._progress.passes == self._config.accumulation:
-            line = {
-                "kind": "step",
-                "step": step,
-                "epoch": self._progress.epoch,
-                "loss": loss,
-                "accuracy": accuracy,
-                "gradient_norm": norm,
-                "learning_rate": rate,
-                "images_per_second": round(speed, 2),
-            }
-            self._run.log(line)
-            self._scalars(line, ("loss", "accuracy", "gradient_norm", "learning_rate", "images_per_second"))
-
-    def _scalars(self, line: dict[str, Any], names: tuple[str, ...]) -> None:
-        if self._board is not None:
-            for name in names:
-                self._board.add_scalar(name, line[name], line["step"])
-
-    def _make_bar(self) -> Any:
-        from tqdm import tqdm
-
-        shown = self._ranks.rank == 0 and sys.stderr is not None and sys.stderr.isatty()
-        return tqdm(
-            total=self._config.epochs * self._steps_per_epoch,
-            initial=self._progress.step,
-            unit="step",
-            file=sys.stderr,
-            disable=not shown,
-        )
-
-    def _make_board(self, stack: ExitStack) -> Any:
-        if not self._config.tensorboard or self._ranks.rank != 0:
-            return None
-        return stack.enter_context(closing(_summary_writer()(str(self._run.root / "tensorboard"))))
 
     def _finish(self) -> None:
         if self._ranks.rank != 0:
@@ -382,24 +324,6 @@ def _network(config: TrainConfig, classes: int, weights: Weights | None, *, resu
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NewClassifierWarning)
         return network_from_weights(weights, classes)
-
-
-class _Speed:
-    """Images a second over the last steps; the first step of a stage, which compiles, does not count."""
-
-    def __init__(self) -> None:
-        self._marks: deque[tuple[float, int]] = deque(maxlen=_SPEED_STEPS + 1)
-        self._done = 0
-
-    def add(self, images: int) -> None:
-        self._done += images
-        self._marks.append((time.monotonic(), self._done))
-
-    @property
-    def recent(self) -> float:
-        """0 before the second step."""
-        (first, before), (last, now) = self._marks[0], self._marks[-1]
-        return (now - before) / (last - first) if last > first else 0.0
 
 
 def _grouped(items: Iterator[Any], size: int) -> Iterator[list[Any]]:

@@ -1,0 +1,112 @@
+"""What a run tells while it runs: progress bar, ``metrics.jsonl``, TensorBoard."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import time
+from collections import deque
+from types import TracebackType
+from typing import Any
+
+from osnet.errors import DependencyError
+from osnet.training.config import TrainConfig
+from osnet.training.run import Run
+
+_SPEED_STEPS = 20
+
+
+class Reporter:
+    """Tells about the steps and evaluations of one process; of several, only the first one speaks.
+
+    Args:
+        run: whose metrics are written.
+        config: of the run.
+        total: optimizer steps of the whole run.
+        done: of them, before this process began.
+        speaks: whether this is the first process.
+
+    Raises:
+        DependencyError: TensorBoard files are wanted, and no package writes them.
+    """
+
+    def __init__(self, run: Run, config: TrainConfig, *, total: int, done: int, speaks: bool) -> None:
+        from tqdm import tqdm
+
+        self._run, self._every, self._speaks = run, config.log_every, speaks
+        shown = speaks and sys.stderr is not None and sys.stderr.isatty()
+        self._bar: Any = tqdm(total=total, initial=done, unit="step", file=sys.stderr, disable=not shown)
+        self._board = summary_writer()(str(run.root / "tensorboard")) if config.tensorboard and speaks else None
+        self._marks: deque[tuple[float, int]] = deque(maxlen=_SPEED_STEPS + 1)
+
+    def __enter__(self) -> Reporter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+        if self._board is not None:
+            self._board.close()
+
+    def say(self, text: str) -> None:
+        """One line on stderr."""
+        if self._speaks:
+            self._bar.write(text, file=sys.stderr)
+
+    def compiling(self) -> None:
+        """The next step takes long."""
+        self._bar.set_postfix_str("compiling the step, up to a minute")
+
+    def epoch(self) -> None:
+        """An epoch begins: what came between the steps does not count as training."""
+        self._marks.clear()
+
+    def step(
+        self, number: int, epoch: int, *, images: int, loss: float, accuracy: float, norm: float, rate: float
+    ) -> None:
+        """An optimizer step is done: the run's `number`-th, on `images` images."""
+        if not self._speaks:
+            return
+        self._marks.append((time.monotonic(), images + (self._marks[-1][1] if self._marks else 0)))
+        speed = self._speed()
+        self._bar.update(1)
+        shown = f"{speed:.1f} images/s" if speed else "compiled"
+        self._bar.set_postfix_str(f"loss {loss:.3f}, accuracy {accuracy:.2f}, rate {rate:.1e}, {shown}")
+        if number % self._every and number > 1:
+            return
+        scalars = {"loss": loss, "accuracy": accuracy, "gradient_norm": norm, "learning_rate": rate}
+        if speed:
+            scalars["images_per_second"] = round(speed, 2)
+        self._write({"kind": "step", "step": number, "epoch": epoch, **scalars}, scalars)
+
+    def evaluation(self, step: int, epoch: int, ranking: Any, held_out: str) -> None:
+        """The network was measured after `epoch` epochs."""
+        scalars = {"mAP": ranking.mAP, "rank1": float(ranking.cmc[0]), "mINP": ranking.mINP}
+        how = {"valid_queries": ranking.valid_queries, "protocol": ranking.protocol, "held_out": held_out}
+        self._write({"kind": "evaluation", "step": step, "epoch": epoch, **scalars, **how}, scalars)
+        self.say(f"epoch {epoch}: mAP {ranking.mAP:.4f}, Rank-1 {ranking.cmc[0]:.4f}")
+
+    def _speed(self) -> float:
+        """Images a second over the last steps; 0 before the second one: the first may have been compiled."""
+        (first, before), (last, now) = self._marks[0], self._marks[-1]
+        return (now - before) / (last - first) if last > first else 0.0
+
+    def _write(self, line: dict[str, Any], scalars: dict[str, float]) -> None:
+        self._run.log(line)
+        if self._board is not None:
+            for name, value in scalars.items():
+                self._board.add_scalar(name, value, line["step"])
+
+
+def summary_writer() -> Any:
+    """The class that writes TensorBoard's files.
+
+    Raises:
+        DependencyError: no package has one.
+    """
+    for package, home in (("tensorboardX", "tensorboardX"), ("torch", "torch.utils.tensorboard")):
+        if importlib.util.find_spec(package) is not None:
+            return importlib.import_module(home).SummaryWriter
+    raise DependencyError("tensorboard wants the package tensorboardX, not found: pip install 'osnet[tensorboard]'")
