@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 MODEL ?=
 SECONDS ?= 60
 
-.PHONY: demo test quick lint format bench fuzz clean
+.PHONY: demo demo-weights test quick lint format bench fuzz clean
 
 $(VENV)/.base: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +23,25 @@ $(VENV)/.bench: $(VENV)/.dev
 # make demo MODEL=my.ckpt, or OSNET_MIRROR=https://... make demo
 demo: $(VENV)/.base
 	$(BIN)/osnet demo $(if $(MODEL),--model $(MODEL))
+
+# The built-in checkpoint osnet_x0_25_drawn, from scratch, in three sizes; goes on wherever it was stopped.
+DRAWN = build/drawn
+demo-weights: $(DRAWN)/3/curves.png
+	$(BIN)/osnet publish $(DRAWN)/3 --out osnet/hub/cards/osnet/2.8 --name osnet_x0_25_drawn --user-id osnet \
+		--dataset "drawn people" --author "the osnet package" --overwrite
+	$(BIN)/python -m benchmarks.drawn
+
+$(DRAWN)/data/drawn.json: | $(VENV)/.dev
+	$(BIN)/osnet synth $(@D) --identities 1100 --images-per-camera 3 --train-share 0.91 --seed 0
+
+$(DRAWN)/1/curves.png: BASE =
+$(DRAWN)/2/curves.png: BASE = --model $(DRAWN)/1/best.ckpt
+$(DRAWN)/3/curves.png: BASE = --model $(DRAWN)/2/best.ckpt
+$(DRAWN)/2/curves.png: $(DRAWN)/1/curves.png
+$(DRAWN)/3/curves.png: $(DRAWN)/2/curves.png
+$(DRAWN)/%/curves.png: $(DRAWN)/data/drawn.json
+	if [ -f $(@D)/config.yaml ]; then $(BIN)/osnet train --resume $(@D); else \
+		$(BIN)/osnet train $(DRAWN)/data --config osnet/training/recipes/drawn-$*.yaml $(BASE) --out $(@D); fi
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest

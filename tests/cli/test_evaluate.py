@@ -120,6 +120,15 @@ def test_doctor_says_what_is_wrong_and_fails_where_it_matters(market: Path, tmp_
     refused(osnet("doctor", market, "--for", "fun"), "Known: evaluate, train")
 
 
+def test_demo_runs_offline_with_the_built_in_weights_and_says_what_they_are_not(tmp_path: Path) -> None:
+    run = osnet("demo", "--offline", "--cache-dir", tmp_path / "empty", "--report", tmp_path / "report")
+    assert run.returncode == 0, run.stderr
+    assert "trained on drawings" in run.stdout
+    assert "osnet_msmt17" in run.stdout
+    assert (tmp_path / "report" / "report.html").is_file()
+    assert not (tmp_path / "empty").exists()
+
+
 def test_demo_shows_the_main_job_or_says_how_to_get_weights(checkpoint: Path) -> None:
     run = osnet("demo", "--model", checkpoint)
     assert run.returncode == 0, run.stderr

@@ -1,4 +1,4 @@
-"""What a user installs has every card."""
+"""What a user installs has every card, and the weights that come with the package."""
 
 from __future__ import annotations
 
@@ -30,3 +30,7 @@ def test_the_wheel_holds_every_card(tmp_path: Path) -> None:
         for card in list_cards():
             name = f"osnet/hub/cards/{card.uid}.md"
             assert archive.read(name) == (CARDS / f"{card.uid}.md").read_bytes()
+        weights = list(CARDS.rglob("*.ckpt"))
+        assert [path.stem for path in weights] == ["osnet_x0_25_drawn"]
+        for path in weights:
+            assert archive.read(f"osnet/hub/cards/{path.relative_to(CARDS).as_posix()}") == path.read_bytes()
