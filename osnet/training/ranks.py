@@ -26,21 +26,6 @@ class Ranks:
         self.rank, self.size = rank, size
         self._sum = ops.AllReduce() if size > 1 else None
 
-    def average(self, gradients: Any, loss: Tensor, right: Tensor) -> Any:
-        """Means over all devices, in one exchange; for use inside a compiled step."""
-        if self.size == 1:
-            return gradients, loss, right
-        flat = ops.concat([*[g.reshape(-1) for g in gradients], loss.reshape(1), right.reshape(1)])
-        flat = self._sum(flat) / self.size  # type: ignore[misc]
-        parts, start = [], 0
-        for g in gradients:
-            length = 1
-            for side in g.shape:
-                length = length * side
-            parts.append(flat[start : start + length].reshape(g.shape))
-            start = start + length
-        return tuple(parts), flat[start], flat[start + 1]
-
     def average_parameters(self, params: Sequence[Parameter]) -> None:
         """Give `params` their mean over all devices."""
         if self.size > 1:

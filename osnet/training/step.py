@@ -94,10 +94,11 @@ class Stepper:
         )
         self._ranks = ranks
         self._count = config.accumulation
+        self._at_once = self._count == 1 and ranks.size == 1
         self._build(config)
 
     def _build(self, config: TrainConfig) -> None:
-        objective, optimizer, ranks = self._objective, self.optimizer, self._ranks
+        objective, optimizer = self._objective, self.optimizer
         scale = _LOSS_SCALE if config.precision == "mixed" else 1.0
         count, clip = self._count, config.clip_norm
 
@@ -106,11 +107,10 @@ class Stepper:
             return loss * scale, right
 
         gradients_of = ops.value_and_grad(scaled_loss, None, self.params, has_aux=True)
-        sums = ParameterTuple([_zeros(f"sum.{p.name}", p.shape) for p in self.params]) if count > 1 else ()
+        sums = () if self._at_once else ParameterTuple([_zeros(f"sum.{p.name}", p.shape) for p in self.params])
         figures = _zeros("figures", (2,))
 
         def finish(gradients: Any, loss: Tensor, right: Tensor, rate: Tensor) -> Any:
-            gradients, loss, right = ranks.average(gradients, loss, right)
             share: Any = 1 / (scale * count)
             norm = share * _global_norm(gradients)
             if clip:
@@ -139,13 +139,15 @@ class Stepper:
     def __call__(self, batches: list[tuple[Tensor, Tensor]], rate: float) -> tuple[float, float, float]:
         """One optimizer step over ``accumulation`` batches → loss, accuracy, norm of the gradient: over all devices."""
         at_rate = Tensor(rate, mindspore.float32)
-        if self._count == 1:
+        if self._at_once:
             found = self._whole(*batches[0], at_rate)
         else:
             for part in self._sums:
                 part.set_data(Tensor(np.zeros(part.shape, np.float32)))
             for batch in batches:
                 self._add(*batch)
+            # between two graphs: within one, MindSpore cannot compile the exchange of so many gradients
+            self._ranks.average_parameters(self._sums)
             found = self._apply(at_rate)
         if self._statistics:
             self._ranks.average_parameters(self._statistics)
