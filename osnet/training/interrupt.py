@@ -23,12 +23,12 @@ class Interrupt:
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
         """Note the first SIGINT; a second one interrupts as usual. Outside the main thread nothing changes."""
-        self._before = signal.getsignal(signal.SIGINT)
+        self._before = signal.getsignal(signal.SIGINT)  # None: not Python's, and left alone
         self.arm()
         try:
             yield
         finally:
-            if threading.current_thread() is threading.main_thread():
+            if self._before is not None and threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGINT, self._before)
             self._before = None
 

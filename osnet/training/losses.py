@@ -84,8 +84,7 @@ def contrastive(features: Tensor, labels: Tensor, temperature: float = 0.1) -> T
 
 def nearest_is_like(features: Tensor, labels: Tensor) -> Tensor:
     """Share of the batch whose nearest other image, by cosine similarity, shows the same person."""
-    self_pair = _self_pair(labels)
-    others = _cosines(features) - _FAR * self_pair
+    others = _cosines(features) - _FAR * _self_pair(labels)
     best_like = ops.amax(others - _FAR * (1 - _like(labels)), 1)
     return (best_like >= ops.amax(others, 1)).astype("float32").mean()
 
