@@ -1,22 +1,27 @@
 """The command ``osnet``: gathers the command groups and turns errors into one line and an exit code.
 
-Exit codes: 0; 1 when a check failed; 2 when used wrongly or input was refused; 130 after Ctrl-C.
+Exit codes: 0; 1 when a check failed; 2 when used wrongly, input was refused or the result could not be printed; 130
+after Ctrl-C; 141 when the reader of the output left (``osnet list | head -1``), as a shell says it.
 """
 
 import contextlib
+import io
 import logging
 import os
+import re
 import sys
 import traceback
 import warnings
-from typing import Annotated, NoReturn, Optional
+from typing import Annotated, NoReturn, Optional, TextIO
 
 import click
 import typer
 
 from osnet._version import __version__
 from osnet.cli import checkpoints, demo, embed, evaluate, hub, models, train
+from osnet.cli.options import NOBODY_READS, say
 from osnet.errors import OsnetError
+from osnet.escaping import printable
 
 app = typer.Typer(
     name="osnet",
@@ -31,7 +36,7 @@ for group in (models, checkpoints, embed, evaluate, hub, train, demo):
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(__version__)
+        say(__version__)
         raise typer.Exit
 
 
@@ -49,44 +54,78 @@ def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
+    _steady_streams()
     _quieten(debug)
     try:
         code = app(arguments or ["--help"], prog_name="osnet", standalone_mode=False) or 0
-        sys.stdout.flush()
-        if code == 130:  # newer typer catches Ctrl-C itself
-            _leave("osnet: interrupted", 130)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        if code in (130, NOBODY_READS):  # newer typer catches Ctrl-C itself
+            _leave("interrupted" if code == 130 else None, code)
     except (KeyboardInterrupt, click.Abort):
-        _leave("osnet: interrupted", 130)
-    except BrokenPipeError:  # `osnet list | head`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        _leave("interrupted", 130)
+    except BrokenPipeError:
+        _leave(None, NOBODY_READS)
     except click.ClickException as error:
-        _leave(f"osnet: {error.format_message()} (osnet --help lists what there is)", 2)
+        _leave(f"{error.format_message()} (osnet --help lists what there is)", 2)
     except (OsnetError, OSError) as error:
         if debug:
-            traceback.print_exc()
-        _leave(f"osnet: {_one_line(error)}", 2)
+            for line in traceback.format_exc().splitlines():
+                say(line, err=True)
+        _leave(_message(error), 2)
     sys.exit(code)
 
 
-def _one_line(error: Exception) -> str:
-    if isinstance(error, OsnetError) or not isinstance(error, OSError) or not error.filename:
-        return " ".join(str(error).split())
-    return f"{error.filename}: {error.strerror}"
+def _message(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, OSError) and not isinstance(error, OsnetError):
+        reason = error.strerror or text
+        text = f"{os.fsdecode(error.filename)}: {reason}" if isinstance(error.filename, (str, bytes)) else reason
+    return re.sub(r"\s*[\r\n]\s*", " ", text.strip())
 
 
-def _leave(message: str, code: int) -> NoReturn:
-    with contextlib.suppress(OSError, AttributeError, ValueError):  # stderr may be closed
-        print(message, file=sys.stderr)
-        sys.stderr.flush()
+def _leave(message: Optional[str], code: int) -> NoReturn:
+    with contextlib.suppress(OSError):  # stderr may lead nowhere too
+        if message is not None:
+            say(f"osnet: {message}", err=True)
+    _finish(sys.stdout)
+    _finish(sys.stderr)
     sys.exit(code)
+
+
+def _finish(stream: Optional[TextIO]) -> None:
+    """Write what is left, or drop it: else Python tries again at the very end and complains."""
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _steady_streams() -> None:
+    """Make standard streams that are closed, or cannot hold every character, no reason to fail."""
+    while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:  # else the next file that is opened gets what libraries print
+        pass
+    os.close(spare)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - until the process ends
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+class _OneLine(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        return printable(super().formatMessage(record))
 
 
 def _quieten(debug: bool) -> None:
     """One line a warning, and none of other people's."""
+    warnings.showwarning = lambda message, *_, **__: say(f"osnet: warning: {message}", err=True)
     if debug:
-        logging.basicConfig(level=logging.INFO)
+        handler = logging.StreamHandler()
+        handler.setFormatter(_OneLine(logging.BASIC_FORMAT))
+        logging.basicConfig(level=logging.INFO, handlers=[handler])
         return
     warnings.simplefilter("ignore")
     warnings.filterwarnings("default", module=r"osnet(\.|$)")
-    warnings.showwarning = lambda message, *_, **__: print(f"osnet: warning: {message}", file=sys.stderr)

@@ -16,6 +16,7 @@ from osnet.cli.options import (
     Timeout,
     fetch_keywords,
     print_json,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def fetch(
     if as_json:
         print_json({"path": str(path), "uid": card.uid, "sha256": card.checkpoint.sha256})
     else:
-        typer.echo(path)
+        say(path)
 
 
 def verify(
@@ -78,11 +79,11 @@ def verify(
     if as_json:
         print_json(rows)
     elif not rows:
-        typer.echo("the cache is empty", err=True)
+        say("the cache is empty", err=True)
     else:
         for row in rows:
             known = ", ".join(row["cards"]) or row.get("network", "")
-            typer.echo(f"{row['state']:<9} {row['path']}  {row['problem'] or known}".rstrip())
+            say(f"{row['state']:<9} {row['path']}  {row['problem'] or known}".rstrip())
     return 1 if any(row["state"] == "damaged" for row in rows) else 0
 
 
@@ -128,9 +129,9 @@ def cache_list(context: typer.Context, cache_dir: CacheDir = None, as_json: AsJs
         print_json(rows)
         return
     for row in rows:
-        typer.echo(f"{row['size']:>12,}  {row['path']}  {row['problem'] or ', '.join(row['cards'])}".rstrip())
+        say(f"{row['size']:>12,}  {row['path']}  {row['problem'] or ', '.join(row['cards'])}".rstrip())
     if not rows:
-        typer.echo("the cache is empty", err=True)
+        say("the cache is empty", err=True)
 
 
 def cache_remove(
@@ -144,7 +145,7 @@ def cache_remove(
 
     for name in names:
         for path in remove_cached(name, cache_dir):
-            typer.echo(f"removed {path}")
+            say(f"removed {path}")
 
 
 def convert(
@@ -169,6 +170,6 @@ def convert(
             }
         )
         return
-    typer.echo(f"{dst}: {weights.variant.name}, {len(weights.arrays)} parameters, classifier {weights.num_classes}")
+    say(f"{dst}: {weights.variant.name}, {len(weights.arrays)} parameters, classifier {weights.num_classes}")
     for note in weights.notes:
-        typer.echo(f"osnet: note: {note}", err=True)
+        say(f"osnet: note: {note}", err=True)

@@ -1,6 +1,5 @@
 """``osnet demo``: the main job from end to end on pedestrians that are drawn on the spot."""
 
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from osnet.cli.options import (
     Offline,
     Timeout,
     fetch_keywords,
+    say,
 )
 from osnet.errors import DownloadError
 
@@ -61,7 +61,7 @@ def demo(
 
         prepare_folder(report)
     chosen = model or (BUILT_IN if BUILT_IN in aliases() else SEED_CARD)
-    _say(f"1  Weights: {chosen}")
+    say(f"1  Weights: {chosen}")
     try:
         weights = read_weights(chosen, **fetch_keywords(cache_dir, offline, mirror, allow_host, allow_http, timeout))
     except DownloadError as error:
@@ -69,7 +69,7 @@ def demo(
             f"the weights of {chosen!r} cannot be had: give a file (osnet demo --model PATH, make demo MODEL=PATH) or "
             f"a mirror (OSNET_MIRROR=URL make demo). Reason: {error}"
         ) from error
-    _say(f"   {weights.variant.name}, SHA-256 {(weights.sha256 or 'unknown')[:16]}..., all parameters there")
+    say(f"   {weights.variant.name}, SHA-256 {(weights.sha256 or 'unknown')[:16]}..., all parameters there")
     with tempfile.TemporaryDirectory(prefix="osnet-demo-") as folder:
         _run(chosen, weights, Path(folder) / "drawn", report)
 
@@ -80,30 +80,29 @@ def _run(model: str, weights: "Weights", data: Path, report: Optional[Path]) -> 
 
     start = time.perf_counter()
     drawn = draw_dataset(data, **_DRAWN)  # type: ignore[arg-type]
-    _say(f"2  Drawn in {time.perf_counter() - start:.1f} s: {drawn.query} queries, a gallery of {drawn.gallery}")
+    say(f"2  Drawn in {time.perf_counter() - start:.1f} s: {drawn.query} queries, a gallery of {drawn.gallery}")
     start = time.perf_counter()
     found = evaluate(weights, data, cache=False)
-    _say(f"3  Embedded and ranked in {time.perf_counter() - start:.1f} s, {found.precision} by {found.backend}")
+    say(f"3  Embedded and ranked in {time.perf_counter() - start:.1f} s, {found.precision} by {found.backend}")
     row: dict[str, Any] = {**found.to_dict(), "model": model, "data": "drawn people"}
-    typer.echo()
+    say()
     print_table([{**row, "claim": None}])
-    typer.echo("Figures in %; Rank-k is CMC at k.\n")
+    say("Figures in %; Rank-k is CMC at k.")
+    say()
     if report:
         from osnet.visual.report import write_report
 
-        _say(f"4  Report: {write_report(found, report, title='osnet demo: drawn people')}")
+        say(f"4  Report: {write_report(found, report, title='osnet demo: drawn people')}")
     if _trained_on_drawings(model, weights):
-        typer.echo(
+        say(
             f"{model} was trained on drawings: it knows drawn people only. For photos take a published checkpoint: "
             "osnet_msmt17 has seen the most people and cameras (osnet demo --model osnet_msmt17)."
         )
     else:
-        typer.echo(
-            "These people are drawn and the weights were made for photos: the figures show that it runs, no more."
-        )
-    typer.echo("Your own data:  osnet eval --model MODEL --data DATA --report report/")
+        say("These people are drawn and the weights were made for photos: the figures show that it runs, no more.")
+    say("Your own data:  osnet eval --model MODEL --data DATA --report report/")
     if not report:
-        typer.echo("Look at it:     osnet demo --report report/")
+        say("Look at it:     osnet demo --report report/")
 
 
 def _trained_on_drawings(model: str, weights: "Weights") -> bool:
@@ -112,8 +111,3 @@ def _trained_on_drawings(model: str, weights: "Weights") -> bool:
     if model == BUILT_IN:
         return True
     return any(card.checkpoint.sha256 == weights.sha256 and "drawn" in card.dataset.lower() for card in list_cards())
-
-
-def _say(line: str) -> None:
-    typer.echo(line)
-    sys.stdout.flush()

@@ -17,7 +17,9 @@ from osnet.cli.options import (
     Timeout,
     fetch_keywords,
     print_json,
+    say,
 )
+from osnet.escaping import printable
 
 
 def add_to(app: typer.Typer) -> None:
@@ -77,7 +79,7 @@ def embed(
             out,
             strict=strict,
             progress=show,
-            on_failure=lambda message: bar.write(f"osnet: left out: {message}", file=sys.stderr),
+            on_failure=lambda message: bar.write(printable(f"osnet: left out: {message}"), file=sys.stderr),
         )
     if as_json:
         print_json(
@@ -89,7 +91,7 @@ def embed(
             }
         )
     else:
-        typer.echo(f"{out}: {result.written} features of {embedder.weights.variant.name} in {embedder.precision}")
+        say(f"{out}: {result.written} features of {embedder.weights.variant.name} in {embedder.precision}")
     if result.failed:
-        typer.echo(f"osnet: {len(result.failed)} images could not be read and were left out", err=True)
+        say(f"osnet: {len(result.failed)} images could not be read and were left out", err=True)
     return 1 if result.failed else 0

@@ -17,6 +17,7 @@ from osnet.cli.options import (
     Timeout,
     fetch_keywords,
     print_json,
+    say,
 )
 from osnet.errors import OptionError
 
@@ -148,17 +149,17 @@ def doctor(
         print_json(report.to_dict())
         return 0 if report.ok else 1
     if report.layout:
-        typer.echo(f"{report.data}: {report.layout}, protocol {report.protocol}")
+        say(f"{report.data}: {report.layout}, protocol {report.protocol}")
         names = ("images", "persons", "cameras", "distractors", "junk")
         _print_columns(
             ("split", *names),
             [(split, *(f"{counts[name]:,}" for name in names)) for split, counts in report.counts.items()],
         )
     for finding in report.findings:
-        typer.echo(f"{finding.severity:<7}  {finding.code}: {finding.message}")
+        say(f"{finding.severity:<7}  {finding.code}: {finding.message}")
     errors = len(report.errors)
     verdict = f"{errors} error{'s' * (errors != 1)}: do not {use} on this" if errors else "good to " + use + " on"
-    typer.echo(verdict + (" as far as can be seen without opening images" if quick and not errors else ""))
+    say(verdict + (" as far as can be seen without opening images" if quick and not errors else ""))
     return 0 if report.ok else 1
 
 
@@ -215,14 +216,16 @@ def print_thresholds(results: list[dict[str, Any]]) -> None:
     for row in results:
         pairs, strangers = row.get("verification"), row.get("open_set")
         if pairs:
-            typer.echo(
-                f"\n{last_part(row['model'])} on {last_part(row['data'])}: one person from which similarity on?"
+            say()
+            say(
+                f"{last_part(row['model'])} on {last_part(row['data'])}: one person from which similarity on?"
                 f"  equal error rate {_percent(pairs['eer'])} % at {pairs['eer_threshold']:.3f}"
             )
             heads = ("wrongly accepted", "similarity", "rightly accepted", "different pairs", "")
             _print_points(heads, pairs["operating_points"], "fpr", "tpr", "impostor_pairs")
         if strangers:
-            typer.echo("\nStrangers turned away: the best answer counts from which similarity on?")
+            say()
+            say("Strangers turned away: the best answer counts from which similarity on?")
             heads = ("false alarms", "similarity", "found (DIR)", "strangers", "")
             _print_points(heads, strangers["alarm_points"], "far", "dir", "strangers")
 
@@ -249,7 +252,8 @@ def print_notes(results: list[dict[str, Any]]) -> None:
     how = [f"protocol {name}" for name in dict.fromkeys(row["protocol"] for row in results)]
     how += [f"{first['metric']} distance", *(word for word in ("rerank", "flip") if first[word])]
     how += [f"tracklets pooled by {first['pool']}"] if first["pool"] else []
-    typer.echo(f"\n{', '.join(how)}, {first['precision']} by {first['backend']}. Rank-k is CMC at k. Figures in %.")
+    say()
+    say(f"{', '.join(how)}, {first['precision']} by {first['backend']}. Rank-k is CMC at k. Figures in %.")
     notes = []
     for row in results:
         claim = row["claim"]
@@ -261,7 +265,7 @@ def print_notes(results: list[dict[str, Any]]) -> None:
         notes += [f"{last_part(row['data'])}: {finding}" for finding in row["findings"]]
         notes += [f"{what}: {row[what]}" for what in ("calibration", "report") if what in row]
     for note in dict.fromkeys(notes):
-        typer.echo(f"- {note}")
+        say(f"- {note}")
 
 
 def _percent(share: Optional[float]) -> str:
@@ -275,4 +279,4 @@ def _print_columns(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> N
     left = [not any(row[i][:1].isdigit() for row in rows) for i in range(len(heads))]
     for row in table:
         cells = (cell.ljust(w) if to_left else cell.rjust(w) for cell, w, to_left in zip(row, widths, left))
-        typer.echo("  ".join(cells).rstrip())
+        say("  ".join(cells).rstrip())

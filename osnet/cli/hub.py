@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from osnet.cli.options import AllowHost, AllowHttp, AsJson, Mirror, Offline, Timeout, fetch_keywords, print_json
+from osnet.cli.options import AllowHost, AllowHttp, AsJson, Mirror, Offline, Timeout, fetch_keywords, print_json, say
 
 Uids = Annotated[
     Optional[list[str]], typer.Argument(metavar="[UID]...", help="A uid, an alias, or the path of a card (.md).")
@@ -39,7 +39,7 @@ def install(
     del fetch["cache_dir"]
     for uid in uids or ["osnet"]:
         for path in layout.install(uid, hub_dir=hub_dir, **fetch):
-            typer.echo(path)
+            say(path)
 
 
 def check(uids: Uids = None, hub_dir: HubDir = None, as_json: AsJson = False) -> int:
@@ -52,7 +52,7 @@ def check(uids: Uids = None, hub_dir: HubDir = None, as_json: AsJson = False) ->
         print_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
-            typer.echo(f"{'ok' if finding.good else 'WRONG':<5}  {finding.what}  {finding.note}")
+            say(f"{'ok' if finding.good else 'WRONG':<5}  {finding.what}  {finding.note}")
     return 0 if all(finding.good for finding in findings) else 1
 
 
@@ -63,4 +63,4 @@ def remove(uids: Uids = None, hub_dir: HubDir = None) -> None:
     wanted: list[Optional[str]] = [*uids] if uids else [None]
     for uid in wanted:
         for path in layout.remove(uid, hub_dir=hub_dir):
-            typer.echo(f"removed {path}")
+            say(f"removed {path}")

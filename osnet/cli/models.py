@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from osnet.cli.options import AsJson, ModelArgument, print_json
+from osnet.cli.options import AsJson, ModelArgument, print_json, say
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,15 +32,14 @@ def list_all(as_json: AsJson = False) -> None:
             }
         )
         return
-    typer.echo("Networks (parameters without the classifier):")
+    say("Networks (parameters without the classifier):")
     for variant in VARIANTS.values():
-        typer.echo(f"  {variant.name:<16} {_size(variant.name):>9,}")
-    typer.echo("\nPublished checkpoints (evaluation as the card claims; equal SHA-256, equal file):")
+        say(f"  {variant.name:<16} {_size(variant.name):>9,}")
+    say()
+    say("Published checkpoints (evaluation as the card claims; equal SHA-256, equal file):")
     for card in cards:
         alias = ", ".join(names.get(card.uid, [])) + (" (comes with osnet)" if file_beside(card) else "")
-        typer.echo(
-            f"  {card.uid:<36} {card.dataset:<13} {card.evaluation:<8} {card.checkpoint.sha256[:12]}  {alias}".rstrip()
-        )
+        say(f"  {card.uid:<36} {card.dataset:<13} {card.evaluation:<8} {card.checkpoint.sha256[:12]}  {alias}".rstrip())
 
 
 def info(model: ModelArgument = "osnet", as_json: AsJson = False) -> None:
@@ -53,7 +52,7 @@ def info(model: ModelArgument = "osnet", as_json: AsJson = False) -> None:
     for key, value in found.items():
         if value == []:
             continue
-        typer.echo(f"{key:<{width}}  {', '.join(map(str, value)) if isinstance(value, list) else value}")
+        say(f"{key:<{width}}  {', '.join(map(str, value)) if isinstance(value, list) else value}")
 
 
 def _describe(model: str) -> dict[str, Any]:

@@ -1,10 +1,16 @@
 """Options that several commands share, and how results are printed."""
 
+import errno
 import json
+import re
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
+
+from osnet.escaping import printable, text_of_name
 
 Model = Annotated[
     str,
@@ -53,6 +59,45 @@ def fetch_keywords(
     }
 
 
+NOBODY_READS = 141
+"""Exit code when the reader of standard output has left: what a shell says of a program that SIGPIPE ended."""
+
+
+def say(line: object = "", *, err: bool = False) -> None:
+    """Print one line, the only way in which a command prints text: whatever a card, a file name or a server puts into
+    it, it stays one line that the terminal does not obey."""
+    _print(printable(line), err)
+
+
 def print_json(value: Any) -> None:
-    """`value` on standard output, indented, text as it is."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """`value` on standard output, indented, text as it is; names that are not UTF-8 as `text_of_name` writes them."""
+    text = json.dumps(_valid(value), indent=2, ensure_ascii=False)
+    _print(
+        re.sub(
+            r"[^\x20-\x7e\n]", lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text
+        )
+    )
+
+
+def _valid(value: Any) -> Any:
+    if isinstance(value, str):
+        return text_of_name(value)
+    if isinstance(value, Mapping):
+        return {_valid(key): _valid(item) for key, item in value.items()}
+    return [_valid(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _print(text: str, err: bool = False) -> None:
+    """`text` and a line end, at once: what comes after may fail."""
+    if err:
+        if sys.stderr is not None:
+            print(text, file=sys.stderr, flush=True)
+        return
+    try:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "it is closed")
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise typer.Exit(NOBODY_READS) from None  # typer would leave with code 1
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write to standard output: {error.strerror}") from error

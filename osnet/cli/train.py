@@ -6,7 +6,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from osnet.cli.options import AsJson, print_json
+from osnet.cli.options import AsJson, print_json, say
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,7 +43,7 @@ def synth(
     if as_json:
         print_json(drawn.as_dict())
     else:
-        typer.echo(f"{out}: {drawn.train} training images, {drawn.query} queries, {drawn.gallery} gallery images")
+        say(f"{out}: {drawn.train} training images, {drawn.query} queries, {drawn.gallery} gallery images")
 
 
 def train(
@@ -101,7 +101,7 @@ def train(
     if as_json:
         print_json({"run": str(run.root), "best": best})
     else:
-        typer.echo(f"{run.root}: " + (f"best mAP {best['mAP']:.4f} after epoch {best['epoch']}" if best else "trained"))
+        say(f"{run.root}: " + (f"best mAP {best['mAP']:.4f} after epoch {best['epoch']}" if best else "trained"))
 
 
 def publish(
@@ -138,7 +138,8 @@ def publish(
     if as_json:
         print_json({"card": str(found.card), "checkpoint": str(found.checkpoint), "sha256": found.sha256})
     else:
-        typer.echo(f"{found.card}\n{found.checkpoint}")
+        say(found.card)
+        say(found.checkpoint)
 
 
 def _pairs(settings: list[str]) -> dict[str, Any]:

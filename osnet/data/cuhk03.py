@@ -19,6 +19,7 @@ import numpy as np
 
 from osnet.data.records import DataSet, Record
 from osnet.errors import DataError, DependencyError, OsnetError
+from osnet.escaping import printable
 
 KINDS = ("detected", "labeled")
 RELEASE = Path("cuhk03_release", "cuhk-03.mat")
@@ -134,9 +135,9 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         for folder in extract(Path(arguments[0]), progress=sys.stderr.isatty()):
-            print(folder)
+            print(printable(folder))
     except OsnetError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
         return 2
     return 0
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from osnet.escaping import printable
+
 
 class Bar:
     """Counts the bytes of one download.
@@ -34,8 +36,9 @@ class Bar:
             from tqdm import tqdm
 
             self._bar = tqdm(
-                desc=self._name, unit="B", unit_scale=True, unit_divisor=1024, delay=1, leave=False, file=sys.stderr
-            )
+                desc=printable(self._name), unit="B", unit_scale=True, unit_divisor=1024, delay=1, leave=False,
+                file=sys.stderr,
+            )  # fmt: skip
         self._bar.total = total
         self._bar.n = size
 

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from osnet.errors import DependencyError
+from osnet.escaping import printable
 from osnet.training.config import TrainConfig
 from osnet.training.run import Run
 
@@ -53,7 +54,7 @@ class Reporter:
     def say(self, text: str) -> None:
         """One line on stderr."""
         if self._speaks:
-            self._bar.write(text, file=sys.stderr)
+            self._bar.write(printable(text), file=sys.stderr)
 
     def compiling(self) -> None:
         """The next step takes long."""
