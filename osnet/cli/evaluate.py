@@ -19,7 +19,7 @@ from osnet.cli.options import (
     print_json,
     say,
 )
-from osnet.errors import OptionError
+from osnet.errors import OptionError, OsnetError
 
 if TYPE_CHECKING:
     from osnet.evaluation.evaluate import Evaluation
@@ -58,6 +58,11 @@ def evaluate(
     metric: Annotated[str, typer.Option(help="cosine or euclidean (squared).")] = "cosine",
     protocol: Protocol = None,
     rerank: Annotated[bool, typer.Option("--rerank", help="k-reciprocal re-ranking (Zhong et al., 2017).")] = False,
+    k1: Annotated[int, typer.Option(help="Re-ranking: neighbours within which images must find each other.")] = 20,
+    k2: Annotated[int, typer.Option(help="Re-ranking: nearest images that are averaged; 1 for none.")] = 6,
+    lambda_value: Annotated[
+        float, typer.Option("--lambda", help="Re-ranking: weight of the plain distance, 0 to 1.")
+    ] = 0.3,
     flip: Annotated[bool, typer.Option("--flip", help="Average with the mirror image; twice the work.")] = False,
     pool: Annotated[Optional[str], typer.Option(help="mean: one feature for each tracklet.")] = None,
     distractors: Annotated[bool, typer.Option("--distractors", help="Add Market-1501's 500,000.")] = False,
@@ -101,36 +106,45 @@ def evaluate(
         from osnet.visual.report import prepare_folder
 
         prepare_folder(report)
+    many = len(models) * len(data) > 1
     results: list[dict[str, Any]] = []
-    with tqdm(unit="img", disable=not sys.stderr.isatty(), delay=1, leave=False) as bar:
+    finished: list[tuple[Evaluation, dict[str, Any]]] = []
+    try:
+        with tqdm(unit="img", disable=not sys.stderr.isatty(), delay=1, leave=False) as bar:
 
-        def show(done: int, total: int) -> None:
-            if done < bar.n or bar.total != total:
-                bar.reset(total)
-            bar.update(done - bar.n)
+            def show(done: int, total: int) -> None:
+                if done < bar.n or bar.total != total:
+                    bar.reset(total)
+                bar.update(done - bar.n)
 
-        for result in evaluate_all(
-            models, data, dataset=dataset, metric=metric, protocol=protocol, rerank=rerank, flip=flip, pool=pool,
-            backend=backend, precision=precision, distractors=distractors, seed=seed, cache=cache, progress=show,
-            **fetch_keywords(cache_dir, offline, mirror, allow_host, allow_http, timeout),
-        ):  # fmt: skip
-            row = result.to_dict(thresholds=thresholds or calibrate is not None or report is not None)
-            if calibrate:
-                _write_calibration(result, calibrate)
-                row["calibration"] = str(calibrate)
-            if report:
-                from osnet.visual.report import write_report
-
-                many = len(models) * len(data) > 1
-                row["report"] = str(write_report(result, report / f"{len(results) + 1}" if many else report))
-            results.append(row)
-    if as_json:
-        print_json({"results": results})
-    else:
-        print_table(results)
-        if thresholds or calibrate:
-            print_thresholds(results)
-        print_notes(results)
+            for result in evaluate_all(
+                models, data, dataset=dataset, metric=metric, protocol=protocol, rerank=rerank, k1=k1, k2=k2,
+                lambda_value=lambda_value, flip=flip, pool=pool, backend=backend, precision=precision,
+                distractors=distractors, seed=seed, cache=cache, progress=show,
+                **fetch_keywords(cache_dir, offline, mirror, allow_host, allow_http, timeout),
+            ):  # fmt: skip
+                row = result.to_dict(thresholds=thresholds or calibrate is not None or report is not None)
+                results.append(row)
+                if calibrate:
+                    row["calibration"] = str(calibrate)
+                if report:
+                    row["report"] = str((report / f"{len(results)}" if many else report) / "report.html")
+                if calibrate or report:
+                    finished.append((result, row))
+    finally:  # figures that are there are shown, whatever comes after them
+        if results and as_json:
+            print_json({"results": results})
+        elif results:
+            print_table(results)
+            if thresholds or calibrate:
+                print_thresholds(results)
+            print_notes(results)
+    for result, row in finished:
+        for what, write in (("calibration", _write_calibration), ("report", _write_report)):
+            if what in row:
+                write(result, Path(row[what]))
+                if not as_json:
+                    say(f"- {what}: {row[what]}")
 
 
 def doctor(
@@ -182,6 +196,19 @@ def _write_calibration(result: "Evaluation", path: Path) -> None:
             precision=result.precision,
         ),
     )
+
+
+def _write_report(result: "Evaluation", page: Path) -> None:
+    from osnet.visual.report import write_report
+
+    try:
+        write_report(result, page.parent)
+    except (OsnetError, OSError):
+        raise
+    except Exception as error:  # matplotlib, scikit-learn and jinja2 raise what they like
+        raise OsnetError(
+            f"the figures above stand, but {page} could not be made: {type(error).__name__}: {error}"
+        ) from error
 
 
 def print_table(results: list[dict[str, Any]]) -> None:
@@ -245,12 +272,15 @@ def _doubt(point: dict[str, Any]) -> str:
 
 
 def print_notes(results: list[dict[str, Any]]) -> None:
-    """What a reader of the table must know: how it was done, the cards' claims, doubts, files written."""
+    """What a reader of the table must know: how it was done, the cards' claims, doubts."""
     from osnet.evaluation.evaluate import last_part
 
     first = results[0]
     how = [f"protocol {name}" for name in dict.fromkeys(row["protocol"] for row in results)]
-    how += [f"{first['metric']} distance", *(word for word in ("rerank", "flip") if first[word])]
+    how.append(f"{first['metric']} distance")
+    if first["rerank"]:
+        how.append("rerank (k1 {k1}, k2 {k2}, lambda {lambda})".format_map(first["rerank_settings"]))
+    how += ["flip"] if first["flip"] else []
     how += [f"tracklets pooled by {first['pool']}"] if first["pool"] else []
     say()
     say(f"{', '.join(how)}, {first['precision']} by {first['backend']}. Rank-k is CMC at k. Figures in %.")
@@ -263,7 +293,6 @@ def print_notes(results: list[dict[str, Any]]) -> None:
             more = ", ".join(f"{other['text']} ({other['card']})" for other in claim["others"])
             notes.append(f"the same bytes as {claim['card']} are published with another claim too: {more}")
         notes += [f"{last_part(row['data'])}: {finding}" for finding in row["findings"]]
-        notes += [f"{what}: {row[what]}" for what in ("calibration", "report") if what in row]
     for note in dict.fromkeys(notes):
         say(f"- {note}")
 

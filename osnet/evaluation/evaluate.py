@@ -22,7 +22,7 @@ from osnet.evaluation.feature_cache import Progress, embed_cached
 from osnet.evaluation.open_set import FALSE_ALARM_RATES, OpenSet, open_set
 from osnet.evaluation.protocols import arrange, get_protocol
 from osnet.evaluation.ranking import Ranking, rank, rank_distances
-from osnet.evaluation.rerank import rerank as rerank_distances
+from osnet.evaluation.rerank import K1, K2, LAMBDA, check_settings, doubt, reranked
 from osnet.evaluation.verification import FALSE_POSITIVE_RATES, Verification, verify_pairs
 from osnet.hub.settings import read_settings
 from osnet.inference.embedder import Embedder, normalise
@@ -56,9 +56,10 @@ class Evaluation:
         ranking: mAP, CMC, mINP and each query's own figures.
         distances: re-ranked, float32 (Q, G); None without re-ranking.
         metric, protocol, rerank, flip, pool, backend, precision: how it was done.
+        rerank_settings: ``k1``, ``k2`` and ``lambda``; None without re-ranking.
         claims: of published cards of this checkpoint, the model's own card first.
         computed: number of images whose features were computed; the others were cached.
-        findings: one line for each doubt that the quick doctor has about the data.
+        findings: one line for each doubt: the quick doctor's about the data, and about re-ranking a small gallery.
     """
 
     model: str
@@ -73,6 +74,7 @@ class Evaluation:
     metric: str
     protocol: str
     rerank: bool
+    rerank_settings: dict[str, float] | None
     flip: bool
     pool: str | None
     backend: str
@@ -147,6 +149,7 @@ class Evaluation:
             "gallery": len(self.gallery),
             "dataset": self.data.name,
             "rerank": self.rerank,
+            "rerank_settings": self.rerank_settings,
             "flip": self.flip,
             "pool": self.pool,
             "network": self.weights.variant.name,
@@ -178,6 +181,9 @@ def evaluate(
     metric: str = "cosine",
     protocol: str | None = None,
     rerank: bool = False,
+    k1: int = K1,
+    k2: int = K2,
+    lambda_value: float = LAMBDA,
     flip: bool = False,
     pool: str | None = None,
     backend: str = "auto",
@@ -198,7 +204,8 @@ def evaluate(
         dataset: its layout, or ``auto`` to look.
         metric: ``cosine`` or ``euclidean`` (squared; of features as the network gives them).
         protocol: see `osnet.rank`; None for the one that is usual for the data set.
-        rerank: rank by k-reciprocal distances (`osnet.rerank` with its defaults); takes memory for Q x G.
+        rerank: rank by k-reciprocal distances (`osnet.rerank`); takes memory for Q x G.
+        k1, k2, lambda_value: as `osnet.rerank`; without `rerank` they change nothing.
         flip: average features with those of the mirror image.
         pool: ``mean``: one feature for each tracklet; the data set must have tracklets.
         backend, precision: as `osnet.Embedder`.
@@ -217,9 +224,9 @@ def evaluate(
     """
     return next(
         evaluate_all(
-            [model], [data], dataset=dataset, metric=metric, protocol=protocol, rerank=rerank, flip=flip, pool=pool,
-            backend=backend, precision=precision, distractors=distractors, seed=seed, cache=cache, progress=progress,
-            **fetch,
+            [model], [data], dataset=dataset, metric=metric, protocol=protocol, rerank=rerank, k1=k1, k2=k2,
+            lambda_value=lambda_value, flip=flip, pool=pool, backend=backend, precision=precision,
+            distractors=distractors, seed=seed, cache=cache, progress=progress, **fetch,
         )
     )  # fmt: skip
 
@@ -232,6 +239,9 @@ def evaluate_all(
     metric: str = "cosine",
     protocol: str | None = None,
     rerank: bool = False,
+    k1: int = K1,
+    k2: int = K2,
+    lambda_value: float = LAMBDA,
     flip: bool = False,
     pool: str | None = None,
     backend: str = "auto",
@@ -249,6 +259,7 @@ def evaluate_all(
     for name, value in (("rerank", rerank), ("flip", flip), ("distractors", distractors), ("cache", cache)):
         if not isinstance(value, (bool, np.bool_)):  # any word is true
             raise OptionError(f"{name}: expected True or False, got {value!r}")
+    check_settings(k1, k2, lambda_value)
     if protocol is not None:
         get_protocol(protocol)
     if pool is not None and pool not in POOLS:
@@ -256,6 +267,8 @@ def evaluate_all(
     store = read_settings(cache_dir=fetch.get("cache_dir")).cache if cache else None
     tasks = [_task(one, dataset, protocol, pool, distractors, seed) for one in data]
     all_weights = [read_weights(model, **fetch) for model in models]
+
+    settings = {"k1": k1, "k2": k2, "lambda": lambda_value} if rerank else None
 
     def results() -> Iterator[Evaluation]:
         for model, weights in zip(models, all_weights):
@@ -268,9 +281,10 @@ def evaluate_all(
                     query_features, gallery_features = normalise(query_features), normalise(gallery_features)
                 query, query_features = _pooled(task.query, query_features, pool)
                 gallery, gallery_features = _pooled(task.gallery, gallery_features, pool)
-                labels, distances = _labels(query, gallery), None
+                labels, distances, findings = _labels(query, gallery), None, task.findings
                 if rerank:
-                    distances = rerank_distances(query_features, gallery_features, metric=metric)
+                    findings = (*findings, *doubt(len(gallery), k1))
+                    distances = reranked(query_features, gallery_features, k1, k2, lambda_value, metric)
                     ranking = rank_distances(distances, **labels, protocol=task.protocol, seed=seed)
                 else:
                     ranking = rank(
@@ -278,8 +292,8 @@ def evaluate_all(
                     )
                 yield Evaluation(
                     _name(model, weights), weights, task.data, query, gallery, query_features, gallery_features,
-                    ranking, distances, metric, task.protocol, rerank, flip, pool, embedder.backend,
-                    embedder.precision, claims_of(model, weights.sha256), computed, task.findings,
+                    ranking, distances, metric, task.protocol, rerank, settings, flip, pool, embedder.backend,
+                    embedder.precision, claims_of(model, weights.sha256), computed, findings,
                 )  # fmt: skip
 
     return results()

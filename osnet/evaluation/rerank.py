@@ -9,12 +9,13 @@ equally near, the one that comes first (queries, then gallery) is the nearer; to
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from osnet.errors import OptionError
+from osnet.checks import check_integer, check_number
 from osnet.evaluation.distances import Floats, check_metric, check_pair, squared_norms
 from osnet.evaluation.parallel import over_rows
 
@@ -28,12 +29,17 @@ _TILE = 1536
 _CHUNK = 2048
 
 
+K1, K2, LAMBDA = 20, 6, 0.3
+"""Settings of the paper for Market-1501, and defaults here."""
+
+
 def rerank(
-    query: Any, gallery: Any, *, k1: int = 20, k2: int = 6, lambda_value: float = 0.3, metric: str = "cosine"
+    query: Any, gallery: Any, *, k1: int = K1, k2: int = K2, lambda_value: float = LAMBDA, metric: str = "cosine"
 ) -> Floats:
     """Re-ranked distances, float32 (Q, G), for `osnet.evaluation.ranking.rank_distances`.
 
     Time grows with (Q + G)^2 (the products of all features), memory with Q x G (the answer) and with Q + G.
+    A gallery of fewer than `k1` images gives a warning.
 
     Args:
         query: features (Q, D).
@@ -49,12 +55,34 @@ def rerank(
         DependencyError: numba is missing.
     """
     check_metric(metric)
-    for name, value in (("k1", k1), ("k2", k2)):
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-            raise OptionError(f"{name} must be a whole number from 1 on, got {value!r}")
-    number = isinstance(lambda_value, (int, float, np.floating)) and not isinstance(lambda_value, bool)
-    if not number or not 0 <= lambda_value <= 1:
-        raise OptionError(f"lambda_value must be a number from 0 to 1, got {lambda_value!r}")
+    check_settings(k1, k2, lambda_value)
+    query, gallery = check_pair(query, gallery, metric)
+    for line in doubt(len(gallery), k1):
+        warnings.warn(line, stacklevel=2)
+    return reranked(query, gallery, k1, k2, lambda_value, metric)
+
+
+def check_settings(k1: Any, k2: Any, lambda_value: Any) -> None:
+    """Raises:
+    OptionError: a setting of `rerank` out of its range.
+    """
+    check_integer("k1", k1, least=1)
+    check_integer("k2", k2, least=1)
+    check_number("lambda_value", lambda_value, least=0, most=1)
+
+
+def doubt(gallery: int, k1: int) -> tuple[str, ...]:
+    """What is to be said of re-ranking a gallery of so many images: one line or none."""
+    if gallery >= k1:
+        return ()
+    return (
+        f"re-ranking compares the k1 = {k1} nearest images, but the gallery has {gallery}: everybody is a neighbour, "
+        "which can make the figures worse; take a k1 near the number of images of a person, or do not re-rank",
+    )
+
+
+def reranked(query: Any, gallery: Any, k1: int, k2: int, lambda_value: float, metric: str) -> Floats:
+    """As `rerank`, without its checks of the settings and its warning."""
     query, gallery = check_pair(query, gallery, metric)
     from osnet.evaluation import reciprocal
 

@@ -196,6 +196,8 @@ class _Training:
                 self._save(rate)
                 if stop:
                     self._stop()
+        if self._measures_after(epoch):  # which may fail, and must not cost the epoch
+            self._save(learning_rate(config, self._progress.step - 1, self._steps_per_epoch))
         self._progress = dataclasses.replace(self._progress, epoch=epoch + 1, passes=0)
         better = self._evaluate(epoch)
         stop = self._interrupt.wanted
@@ -251,12 +253,16 @@ class _Training:
 
         return str(read_state(self._run.last)[1].step) if self._run.last.is_file() else "none (nothing was saved yet)"
 
+    def _measures_after(self, epoch: int) -> bool:
+        config = self._config
+        last = epoch + 1 == config.epochs
+        due = last or (config.eval_every > 0 and (epoch + 1) % config.eval_every == 0)
+        return due and bool(self._images.query)
+
     def _evaluate(self, epoch: int) -> bool:
         """Measure, if it is time to; whether it is the best so far."""
         config, images = self._config, self._images
-        last = epoch + 1 == config.epochs
-        due = last or (config.eval_every > 0 and (epoch + 1) % config.eval_every == 0)
-        if not due or not images.query:
+        if not self._measures_after(epoch):
             return False
         best, bad = self._progress.best, self._progress.bad
         if self._ranks.rank == 0:
@@ -305,6 +311,10 @@ class _Training:
             draw_curves(self._run)
         except DependencyError as error:
             warnings.warn(str(error), stacklevel=2)
+        except Exception as error:  # noqa: BLE001 - matplotlib raises what it likes, and the run is whole without it
+            warnings.warn(
+                f"no curves.png: {type(error).__name__}: {error}; the figures are in metrics.jsonl", stacklevel=2
+            )
 
 
 def _network(config: TrainConfig, classes: int, weights: Weights | None, *, resumed: bool) -> Any:

@@ -7,7 +7,8 @@ import importlib
 import io
 import os
 import tempfile
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from osnet._version import __version__
 from osnet.data.records import DISTRACTOR
 from osnet.errors import DataError, DependencyError, DiskError
+from osnet.escaping import text_of_name
 from osnet.evaluation.answers import RIGHT, WRONG, Answer, by_difficulty, confusions, first_answers, nearest
 from osnet.evaluation.evaluate import last_part
 from osnet.evaluation.verification import FALSE_POSITIVE_RATES
@@ -25,6 +27,8 @@ from osnet.visual import activation, charts
 from osnet.visual.identity_map import identity_map
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from osnet.data.records import Record
     from osnet.evaluation.answers import Nearest
     from osnet.evaluation.evaluate import Evaluation
@@ -93,7 +97,7 @@ def write_report(
     groups = _groups(by_difficulty(evaluation, near), lists)
     confused = confusions(evaluation, near)
     pairs, point = _threshold(evaluation, fpr)
-    pictures = _pictures(evaluation, near, groups, confused, pairs, point)
+    pictures, failed = _pictures(evaluation, near, groups, confused, pairs, point)
     summary = evaluation.to_dict(thresholds=True)
     model, data = last_part(evaluation.model), last_part(str(evaluation.data.root))
     strangers = summary["open_set"] if pairs else None
@@ -112,15 +116,17 @@ def write_report(
         confusions_lead=_confusions_lead(near, confused),
         verification=summary["verification"],
         point=point,
+        failed=failed,
         warnings=_warnings(summary["verification"], strangers),
         strangers=strangers,
         strangers_note=_strangers_note(evaluation) if strangers else "",
-        pictures={name: _uri(content, "png") for name, content in pictures.items()},
+        pictures={name: _uri(content, "png") if content else "" for name, content in pictures.items()},
         how=_how(evaluation, summary),
     )  # fmt: skip
     for name, content in pictures.items():
-        publish(root / f"{name}.png", content)
-    publish(root / FILE, html.encode())
+        if content:
+            publish(root / f"{name}.png", content)
+    publish(root / FILE, text_of_name(html).encode())
     return root / FILE
 
 
@@ -161,15 +167,9 @@ def _pictures(
     confused: Sequence[int],
     pairs: Verification | None,
     point: OperatingPoint | None,
-) -> dict[str, bytes]:
-    made = {"cmc": charts.cmc(evaluation.ranking)}
-    if pairs and point:
-        made["roc"] = charts.roc(pairs, point)
-        made["similarities"] = charts.similarities(pairs, point)
+) -> tuple[dict[str, bytes], list[str]]:
+    """Each chart as PNG, empty where there is none to draw, and a line for each that failed: it costs itself only."""
     shown = [query for queries in groups.values() for query in queries]
-    drawn = identity_map(evaluation, [*confused, *shown])
-    if drawn:
-        made["identities"] = drawn
     paths, captions = [], []
     for query in list(dict.fromkeys([*confused, *shown]))[:6]:
         record = evaluation.query[query]
@@ -179,8 +179,22 @@ def _pictures(
         paths += [record.path, answer.path]
         verdict = "first answer, wrong" if wrong else "first answer, right"
         captions += [f"query\n{_who(evaluation, record)}", f"{verdict}\n{_who(evaluation, answer)}"]
-    made["activation"] = activation.draw(evaluation.weights, paths, captions)
-    return {name: charts.png(picture) for name, picture in made.items()}
+    draw: dict[str, Callable[[], Figure | None]] = {
+        "cmc": lambda: charts.cmc(evaluation.ranking),
+        "roc": lambda: charts.roc(pairs, point) if pairs and point else None,
+        "similarities": lambda: charts.similarities(pairs, point) if pairs and point else None,
+        "identities": lambda: identity_map(evaluation, [*confused, *shown]),
+        "activation": lambda: activation.draw(evaluation.weights, paths, [*map(text_of_name, captions)]),
+    }
+    made, failed = dict.fromkeys(draw, b""), []
+    for name, figure in draw.items():
+        try:
+            drawn = figure()
+            made[name] = charts.png(drawn) if drawn else b""
+        except Exception as error:  # noqa: BLE001, PERF203 - matplotlib, scikit-learn and OpenVINO raise what they like
+            failed.append(f"{name}.png could not be drawn: {type(error).__name__}: {error}")
+            warnings.warn(f"report: {failed[-1]}", stacklevel=3)
+    return made, failed
 
 
 def _rows(evaluation: Evaluation, queries: Sequence[int], count: int) -> list[dict[str, Any]]:
@@ -279,6 +293,7 @@ def _strangers_note(evaluation: Evaluation) -> str:
 
 
 def _how(evaluation: Evaluation, summary: dict[str, Any]) -> list[tuple[str, str]]:
+    settings = evaluation.rerank_settings
     cameras = len({record.camera for record in (*evaluation.query, *evaluation.gallery)} - {None})
     rows = [
         ("model", evaluation.model),
@@ -288,7 +303,7 @@ def _how(evaluation: Evaluation, summary: dict[str, Any]) -> list[tuple[str, str
         ("images", f"{len(evaluation.query):,} queries, gallery of {len(evaluation.gallery):,}, {cameras} cameras"),
         ("protocol", evaluation.protocol),
         ("distance", "1 - cosine" if evaluation.metric == "cosine" else "squared Euclidean, of features as they come"),
-        ("re-ranking", "k-reciprocal, k1 20, k2 6, lambda 0.3" if evaluation.rerank else "none"),
+        ("re-ranking", "k-reciprocal, " + ", ".join(f"{k} {v:g}" for k, v in settings.items()) if settings else "none"),
         (
             "features",
             f"{evaluation.precision} by {evaluation.backend}" + (", with mirror image" if evaluation.flip else ""),

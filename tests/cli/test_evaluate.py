@@ -85,6 +85,44 @@ def test_table_calibration_and_report(checkpoint: Path, market: Path, tmp_path: 
     assert (tmp_path / "report" / "report.html").stat().st_size > 100_000
 
 
+def test_figures_stand_when_the_report_fails(checkpoint: Path, market: Path, tmp_path: Path) -> None:
+    (tmp_path / "report" / "report.html").mkdir(parents=True)  # a folder where the page would go
+    run = osnet(
+        "eval",
+        "-m",
+        checkpoint,
+        "-d",
+        market,
+        "--rerank",
+        "--k1",
+        3,
+        "--lambda",
+        0.5,
+        "--report",
+        tmp_path / "report",
+        "--json",
+    )
+    assert run.returncode == 2
+    assert len(run.stderr.splitlines()) == 1
+    assert "report.html" in run.stderr
+    (row,) = json.loads(run.stdout)["results"]
+    assert row["valid_queries"] == 4
+    assert row["rerank_settings"] == {"k1": 3, "k2": 6, "lambda": 0.5}
+
+
+def test_figures_stand_when_the_next_data_set_fails(checkpoint: Path, market: Path, tmp_path: Path) -> None:
+    broken = good_market(tmp_path / "broken")
+    victim = next((broken / "query").iterdir())
+    victim.write_bytes(victim.read_bytes()[:100])
+    run = osnet("eval", "-m", checkpoint, "-d", market, "-d", broken, "--rerank")
+    assert run.returncode == 2
+    assert "own.ckpt" in run.stdout
+    assert "rerank (k1 20, k2 6, lambda 0.3)" in run.stdout
+    assert "k1 = 20 nearest images, but the gallery has 4" in run.stdout
+    assert len(run.stderr.splitlines()) == 1
+    assert victim.name in run.stderr
+
+
 def test_eval_refuses_what_makes_no_sense(checkpoint: Path, market: Path, tmp_path: Path) -> None:
     refused(osnet("eval", "-m", checkpoint, "-d", market.parent), "too high", str(market))
     refused(osnet("eval", "-m", checkpoint, "-d", market, "-d", market, "--calibrate", tmp_path / "t"), "one data set")

@@ -52,6 +52,7 @@ def made_up(
         metric=metric,
         protocol=protocol,
         rerank=reranked,
+        rerank_settings={"k1": 20, "k2": 6, "lambda": 0.3} if reranked else None,
         flip=False,
         pool=None,
         backend="openvino",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,8 @@ from osnet.evaluation.ranking import rank_distances
 from osnet.evaluation.rerank import rerank
 from tests.evaluation.cases import REFERENCE, problem
 from tests.oracles import ranking as oracle
+
+pytestmark = pytest.mark.filterwarnings("ignore:re-ranking compares")
 
 
 @pytest.mark.parametrize("tile", [None, 13])
@@ -68,6 +72,14 @@ def test_settings_out_of_range_are_refused(change):
         rerank(np.eye(3), np.eye(3), **change)
 
 
+def test_a_gallery_smaller_than_k1_is_said():
+    with pytest.warns(UserWarning, match="k1 = 20 nearest images, but the gallery has 5"):
+        rerank(np.eye(5), np.eye(5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rerank(np.eye(5), np.eye(5), k1=5)
+
+
 def test_bad_features_are_refused():
     with pytest.raises(DataError, match="gallery features hold NaN"):
         rerank(np.eye(3), np.eye(3) * np.nan)
@@ -76,7 +88,7 @@ def test_bad_features_are_refused():
 
 
 def test_a_truth_is_no_weight():
-    with pytest.raises(OptionError, match="lambda_value must be a number from 0 to 1, got True"):
+    with pytest.raises(OptionError, match="lambda_value: expected a number from 0 to 1, got True"):
         rerank(np.ones((1, 4)), np.ones((2, 4)), lambda_value=True)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from osnet.checkpoint.weights import read_weights_file
-from osnet.errors import DataError, DiskError, OptionError, TrainingError, WeightsError
+from osnet.errors import DataError, DiskError, ImageError, OptionError, TrainingError, WeightsError
 from osnet.training.config import TrainConfig
 from osnet.training.run import Run
 from osnet.training.trainer import resume, train
@@ -69,6 +69,24 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(undisturbed: Run, config
     before = finished.last.stat().st_mtime_ns
     resume(run)  # nothing is left to do
     assert finished.last.stat().st_mtime_ns == before
+
+
+def test_what_fails_after_an_epoch_does_not_cost_it(
+    undisturbed: Run, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ImageError("a query is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("osnet.training.evaluating.measure", fails)
+        with pytest.raises(ImageError):
+            train(config, tmp_path / "run")
+    assert read_weights_file(tmp_path / "run" / "last.ckpt").extras["step_num"] == STEPS // 2
+    monkeypatch.setattr("osnet.training.curves.draw_curves", fails)
+    with pytest.warns(UserWarning, match=r"no curves\.png: ImageError: a query is gone"):
+        finished = resume(tmp_path / "run")
+    assert finished.last.read_bytes() == undisturbed.last.read_bytes()
+    assert finished.best.read_bytes() == undisturbed.best.read_bytes()
 
 
 def test_tensorboard_has_the_losses_and_evaluations(config: TrainConfig, tmp_path: Path) -> None:

@@ -98,6 +98,31 @@ def test_ten_queries(crops: list[Path], tmp_path: Path) -> None:
     assert sum(page.text.count(f"{rank} · 0.") for rank in (10,)) == lists
 
 
+def test_two_people_with_four_images(crops: list[Path], tmp_path: Path) -> None:
+    """Too few images for a map of identities: the page does without it."""
+    evaluation = made_up(18, queries=2, gallery=2, people=2, protocol="camera-blind", paths=crops)
+    page = Page(write_report(evaluation, tmp_path))
+    check_whole(page, tmp_path)
+    assert "identities" not in page.ids
+    assert "activation" in page.ids
+
+
+def test_a_picture_that_fails_costs_itself_only(
+    crops: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("no <font> to be had")
+
+    monkeypatch.setattr("osnet.visual.charts.roc", fails)
+    monkeypatch.setattr("osnet.visual.report.identity_map", fails)
+    with pytest.warns(UserWarning, match=r"report: roc\.png could not be drawn: RuntimeError: no <font>"):
+        path = write_report(made_up(1, queries=10, gallery=30, paths=crops), tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == PNGS - {"roc.png", "identities.png"} | {"report.html"}
+    page = Page(path)
+    check_whole(page, tmp_path)
+    assert "identities.png could not be drawn: RuntimeError: no <font> to be had" in page.text
+
+
 def test_what_is_framed_green_is_right(crops: list[Path], tmp_path: Path) -> None:
     evaluation = made_up(2, queries=10, gallery=30, noise=0.05, paths=crops)
     assert evaluation.mAP == 1
@@ -112,14 +137,15 @@ def test_what_is_framed_green_is_right(crops: list[Path], tmp_path: Path) -> Non
 
 def test_names_from_the_data_are_text_not_markup(crops: list[Path], tmp_path: Path) -> None:
     evaluation = made_up(3, queries=10, gallery=30, paths=crops)
-    names = {person: f"<s>$\\x{person}$" for person in range(1, 6)}  # and no formula for matplotlib
-    data = replace(evaluation.data, person_names=names, root=Path("<img src=x>"))
+    names = {person: f"\udce9<s>$\\x{person}$" for person in range(1, 6)}  # not UTF-8, and no formula for matplotlib
+    data = replace(evaluation.data, person_names=names, root=Path("<img src=x>\udce9"))
     path = write_report(replace(evaluation, data=data, model="<u>bold</u>"), tmp_path)
     page = Page(path)
     check_whole(page, tmp_path)
     assert not {"s", "u"} & set(page.tags)
     assert "<u>bold</u>" in page.text
-    assert "<s>$" in page.text
+    assert r"\udce9<s>$" in page.text
+    assert r"<img src=x>\udce9" in page.text
 
 
 def test_twenty_thousand_queries(crops: list[Path], tmp_path: Path) -> None:
