@@ -63,9 +63,9 @@ format: $(VENV)/.dev
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
 
-# Mutated checkpoints against the reader, for SECONDS.
+# Mutated checkpoints of all three formats against their readers, for SECONDS in all.
 fuzz: $(VENV)/.dev
-	$(BIN)/python -m tests.checkpoint.fuzz_ckpt --seconds $(SECONDS)
+	$(BIN)/python -m tests.checkpoint.fuzz --seconds $(SECONDS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -16,22 +16,17 @@ Unlike MindSpore's own reader this one accepts only files whose sizes all agree,
 from __future__ import annotations
 
 import math
-import re
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, Union
 
 import numpy as np
-from numpy.typing import NDArray
 
+from osnet.checkpoint.arrays import BFLOAT16, MAX_DIMS, Array, array_from, most_entries, readable_name, shown
 from osnet.errors import CheckpointError
 
 Buffer = Union[bytes, bytearray, memoryview]
-Array = NDArray[Any]
 
-MAX_ENTRIES = 100_000
-MAX_NAME_BYTES = 512
-MAX_DIMS = 8
 SLICE_BYTES = 512 << 20
 
 _DTYPES = {
@@ -47,10 +42,9 @@ _DTYPES = {
     b"Float16": np.dtype("<f2"),
     b"Float32": np.dtype("<f4"),
     b"Float64": np.dtype("<f8"),
+    b"BFloat16": BFLOAT16,
 }
-_WORDS = {dtype: word for word, dtype in _DTYPES.items()}
-_BFLOAT16 = b"BFloat16"
-_BFLOAT16_BITS = np.dtype("<u2")
+_WORDS = {dtype: word for word, dtype in _DTYPES.items() if dtype != BFLOAT16}
 _CRC_WORD = b"crc_num"
 _CRC_BYTES = len(_CRC_WORD) + 10
 _ENCRYPTED = (0x7F3A5ED8).to_bytes(4, "little")
@@ -62,12 +56,11 @@ _MAP_TENSOR = _CONTENT = 3 << 3 | 2
 _DIM = 1 << 3
 
 
-def read_ckpt(data: Buffer, *, max_entries: int = MAX_ENTRIES) -> dict[str, Array]:
+def read_ckpt(data: Buffer) -> dict[str, Array]:
     """Every tensor of a ``.ckpt``, in the file's order.
 
     Args:
         data: the whole file. It must not change while the arrays are in use.
-        max_entries: cap on the number of tensors and slices.
 
     Returns:
         Read-only arrays: views of `data`, not always aligned. New memory is taken only to join a tensor's slices and
@@ -86,11 +79,11 @@ def read_ckpt(data: Buffer, *, max_entries: int = MAX_ENTRIES) -> dict[str, Arra
     view = _without_crc(view)
     arrays: dict[str, Array] = {}
     pending: _Slices | None = None
-    for entry in _entries(view, max_entries):
+    for entry in _entries(view):
         name, dims, dtype, word, content = entry
         if pending is not None and name == pending.name:
             if pending.add(entry):
-                arrays[name] = _array(name, dims, dtype, word, memoryview(b"".join(pending.parts)))
+                arrays[name] = array_from(memoryview(b"".join(pending.parts)), dtype, tuple(dims), name)
                 pending = None
             continue
         if pending is not None:
@@ -99,9 +92,9 @@ def read_ckpt(data: Buffer, *, max_entries: int = MAX_ENTRIES) -> dict[str, Arra
             raise CheckpointError(f"the name {name!r} stands twice in the checkpoint")
         found, expected = len(content), math.prod(dims) * dtype.itemsize
         if found == expected:
-            arrays[name] = _array(name, dims, dtype, word, content)
+            arrays[name] = array_from(content, dtype, tuple(dims), name)
         elif dims == [0] and found == dtype.itemsize:
-            arrays[name] = _array(name, [], dtype, word, content)
+            arrays[name] = array_from(content, dtype, (), name)
         elif 0 < found < expected <= len(view):
             pending = _Slices(entry, expected)
         else:
@@ -128,13 +121,13 @@ _Entry = tuple[str, list[int], "np.dtype[Any]", bytes, memoryview]
 """Name, dims, item type, its word in the file, content."""
 
 
-def _entries(view: memoryview, max_entries: int) -> Iterator[_Entry]:
+def _entries(view: memoryview) -> Iterator[_Entry]:
     position, end, number = 0, len(view), 0
-    lengths, shapes = _Lengths(), _Shapes()
+    most = most_entries(end)
     while position < end:
         number += 1
-        if number > max_entries:
-            raise CheckpointError(f"the checkpoint has more than {max_entries:,} entries, the most that is read")
+        if number > most:
+            raise CheckpointError(f"the checkpoint has more than {most:,} entries, the most that its size allows")
         if view[position] != _VALUE:
             raise CheckpointError(
                 f"byte {position:,} is 0x{view[position]:02x} where an entry should start with 0x0a or the file end; "
@@ -142,49 +135,7 @@ def _entries(view: memoryview, max_entries: int) -> Iterator[_Entry]:
             )
         where = f"entry {number}"
         start, position = _span(view, position + 1, end, where)
-        # Most entries are as MindSpore writes them, and one match then stands for `_entry`'s walk from field to field.
-        if position - start > 2 and view[start] == _TAG and view[start + 1] < 0x80:
-            tag = start + 2
-            usual = _USUAL_TENSOR.match(view, tag + view[start + 1], position)
-            if usual is not None:
-                tensor_length, dims, word, content_length = usual.groups()
-                content = usual.end()
-                if lengths[tensor_length] == position - usual.end(1) and lengths[content_length] == position - content:
-                    name = _name(view[tag : usual.start()], where)
-                    shape = shapes[dims]
-                    if max(shape, default=0) <= end:
-                        yield name, shape, _DTYPES[word], word, view[content:position]
-                        continue
         yield _entry(view, start, position, where)
-
-
-_USUAL_TENSOR = re.compile(
-    rb"\x12([\x80-\xff]{0,4}[\x00-\x7f])"
-    rb"((?:\x08[\x80-\xff]{0,4}[\x00-\x7f]){0,8})"
-    rb"\x12\x07(Float32)"
-    rb"\x1a([\x80-\xff]{0,4}[\x00-\x7f])"
-)
-"""The tensor field of an entry: its length, dims, type, and the length of the content that follows."""
-
-
-class _Lengths(dict[bytes, int]):
-    """Varints that have been decoded; few differ."""
-
-    def __missing__(self, raw: bytes) -> int:
-        self[raw], _ = _varint(memoryview(raw), 0, len(raw), "a length")
-        return self[raw]
-
-
-class _Shapes(dict[bytes, list[int]]):
-    """Runs of dims that have been decoded; few differ."""
-
-    def __missing__(self, raw: bytes) -> list[int]:
-        shape, position = [], 0
-        while position < len(raw):
-            dim, position = _varint(memoryview(raw), position + 1, len(raw), "a dimension")
-            shape.append(dim)
-        self[raw] = shape
-        return shape
 
 
 def _entry(view: memoryview, position: int, end: int, where: str) -> _Entry:
@@ -194,7 +145,7 @@ def _entry(view: memoryview, position: int, end: int, where: str) -> _Entry:
         key = view[position]
         if key == _TAG and name is None:
             start, position = _span(view, position + 1, end, where)
-            name = _name(view[start:position], where)
+            name = readable_name(view[start:position], where)
         elif key == _TENSOR and tensor is None:
             tensor = _span(view, position + 1, end, where if name is None else name)
             position = tensor[1]
@@ -237,23 +188,9 @@ def _tensor(view: memoryview, position: int, end: int, name: str) -> tuple[list[
         raise CheckpointError(f"{name} has no tensor_content")
     dtype = _DTYPES.get(word)
     if dtype is None:
-        if word != _BFLOAT16:
-            known = ", ".join(known.decode() for known in (*_DTYPES, _BFLOAT16))
-            raise CheckpointError(f"{name} has the tensor_type {_shown(word)}; known are {known}")
-        dtype = _BFLOAT16_BITS
+        known = ", ".join(known.decode() for known in _DTYPES)
+        raise CheckpointError(f"{name} has the tensor_type {shown(word)}; known are {known}")
     return dims, dtype, word, content
-
-
-def _array(name: str, dims: list[int], dtype: np.dtype[Any], word: bytes, content: memoryview) -> Array:
-    array: Array = np.ndarray(dims, dtype, content)
-    if word == _BFLOAT16:
-        wide = array.astype("<u4")
-        wide <<= 16
-        array = wide.view("<f4")
-        array.flags.writeable = False
-    elif word == b"Bool" and (array.view(np.uint8) > 1).any():
-        raise CheckpointError(f"{name} is Bool and holds bytes other than 0 and 1")
-    return array
 
 
 class _Slices:
@@ -269,8 +206,8 @@ class _Slices:
         _, dims, _, word, content = entry
         if dims != self.dims or word != self.word:
             raise CheckpointError(
-                f"the name {self.name!r} stands twice: with shape {tuple(self.dims)} and type {_shown(self.word)}, "
-                f"then with {tuple(dims)} and {_shown(word)}; slices of one tensor agree in both"
+                f"the name {self.name!r} stands twice: with shape {tuple(self.dims)} and type {shown(self.word)}, "
+                f"then with {tuple(dims)} and {shown(word)}; slices of one tensor agree in both"
             )
         self.parts.append(content)
         self.found += len(content)
@@ -284,6 +221,8 @@ class _Slices:
 
 def _varint(view: memoryview, position: int, end: int, where: str) -> tuple[int, int]:
     """An unsigned number of up to 64 bits, seven to a byte, the lowest first; and where it ends."""
+    if position < end and view[position] < 0x80:  # most numbers have one byte
+        return view[position], position + 1
     value = shift = 0
     while position < end:
         byte = view[position]
@@ -310,30 +249,6 @@ def _span(view: memoryview, position: int, end: int, where: str) -> tuple[int, i
             "the file is damaged, fetch it again"
         )
     return start, start + length
-
-
-def _name(raw: memoryview, where: str) -> str:
-    if 0 < len(raw) <= MAX_NAME_BYTES:
-        try:
-            name = str(raw, "utf-8")
-        except UnicodeDecodeError:
-            pass
-        else:
-            if name.isprintable():
-                return name
-    elif not raw:
-        raise CheckpointError(f"{where} has an empty name")
-    else:
-        raise CheckpointError(
-            f"{where} has a name of {len(raw):,} bytes, at most {MAX_NAME_BYTES} are read: {_shown(raw)}"
-        )
-    raise CheckpointError(f"{where} has a name that is not printable UTF-8 text: {_shown(raw)}")
-
-
-def _shown(raw: bytes | memoryview) -> str:
-    """`raw` for a message: short, and escaped so that it can neither break the line nor drive a terminal."""
-    text = ascii(bytes(raw[:64]).decode("utf-8", "backslashreplace"))
-    return text if len(raw) <= 64 else f"{text}..."
 
 
 def _fail_key(key: int, where: str) -> NoReturn:
@@ -364,7 +279,7 @@ def write_ckpt(arrays: Mapping[str, Array], *, crc: bool = False, slice_bytes: i
     parts: list[bytes | memoryview] = []
     for name, array in arrays.items():
         tag = name.encode("utf-8", "surrogateescape")
-        _name(memoryview(tag), "an array")
+        readable_name(tag, "an array")
         array = np.asarray(array)
         little = array.dtype.newbyteorder("<")
         word = _WORDS.get(little)

@@ -2,7 +2,7 @@
 
 Python's own unpickler calls whatever a pickle names and trusts its sizes. This one knows the opcodes of protocols 2 to
 5 that data needs, asks its caller for the few names that may stand in a file, and takes neither time nor memory beyond
-what the length of the pickle accounts for.
+what the length of the pickle and `max_steps` account for.
 
 Reference: the opcodes are described in CPython's ``Lib/pickletools.py``.
 """
@@ -15,7 +15,8 @@ from typing import Any
 
 from osnet.errors import CheckpointError
 
-MAX_OPCODES = 2_000_000
+MAX_ARGUMENTS = 16
+"""Of one call. A pickle can hand the same long tuple to many."""
 
 Make = Callable[..., Any]
 """Stands for a name in a pickle: called with the arguments that the pickle gives, it returns the value."""
@@ -32,7 +33,12 @@ class Built:
 
 
 def read_pickle(
-    data: memoryview, start: int, *, find: Callable[[str, str], Any], persistent: Callable[[Any], Any]
+    data: memoryview,
+    start: int,
+    *,
+    find: Callable[[str, str], Any],
+    persistent: Callable[[Any], Any],
+    max_steps: int,
 ) -> tuple[Any, int]:
     """The value of the pickle that starts at byte `start` of `data`, and the byte after it.
 
@@ -40,12 +46,13 @@ def read_pickle(
         find: module and name to what stands for them: a `Make`, or any other value as it is. It raises
             CheckpointError for a name that is not allowed.
         persistent: what the pickle calls by a persistent id to the value.
+        max_steps: cap on the opcodes that are carried out. One of a single byte can make an object of 64.
 
     Raises:
         CheckpointError: a damaged pickle, or one that asks for anything but plain values and allowed names.
     """
     try:
-        return _Machine(data, start, find, persistent).run()
+        return _Machine(data, start, find, persistent).run(max_steps)
     except (IndexError, struct.error, UnicodeDecodeError, ValueError, TypeError, OverflowError, KeyError) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -61,9 +68,9 @@ class _Machine:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
-    def run(self) -> tuple[Any, int]:
+    def run(self, max_steps: int) -> tuple[Any, int]:
         data, opcodes = self.data, _OPCODES
-        for _ in range(MAX_OPCODES):
+        for _ in range(max_steps):
             code = data[self.position]
             self.position += 1
             if code == _STOP:
@@ -77,7 +84,7 @@ class _Machine:
                     f"the pickle in the file uses opcode 0x{code:02x}, which no tensor or plain value needs; refused"
                 )
             act(self)
-        raise CheckpointError(f"the pickle in the file has more than {MAX_OPCODES:,} steps, the most that is read")
+        raise CheckpointError(f"the pickle in the file has more than {max_steps:,} steps, the most that is read")
 
     def take(self, size: int) -> memoryview:
         end = self.position + size
@@ -140,6 +147,8 @@ class _Machine:
         arguments, make = self.pop(), self.pop()
         if type(arguments) is not tuple or not callable(make):
             raise CheckpointError("the pickle in the file is damaged: a call of something that cannot be called")
+        if len(arguments) > MAX_ARGUMENTS:
+            raise CheckpointError(f"the pickle in the file has a call with {len(arguments):,} arguments; refused")
         self.stack.append(make(*arguments))
 
     def build(self) -> None:

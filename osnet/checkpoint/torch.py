@@ -16,28 +16,26 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from osnet.checkpoint.arrays import BFLOAT16, MAX_DIMS, Array, array_from, most_entries
 from osnet.checkpoint.pickles import Built, read_pickle
 from osnet.errors import CheckpointError
 
-Array = NDArray[Any]
-
-MAX_DIMS = 8
-MAX_RECORDS = 100_000
 MAX_RAW_BYTES = 256
+MAX_SHARING = 8
+"""The tensors of a file may share storages, but not take more than so many times the file's size when written out."""
 
 _STORAGES = {
-    "FloatStorage": "<f4",
-    "HalfStorage": "<f2",
-    "BFloat16Storage": "<u2",
-    "DoubleStorage": "<f8",
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ShortStorage": "<i2",
-    "CharStorage": "<i1",
-    "ByteStorage": "<u1",
-    "BoolStorage": "|b1",
+    "FloatStorage": np.dtype("<f4"),
+    "HalfStorage": np.dtype("<f2"),
+    "BFloat16Storage": BFLOAT16,
+    "DoubleStorage": np.dtype("<f8"),
+    "LongStorage": np.dtype("<i8"),
+    "IntStorage": np.dtype("<i4"),
+    "ShortStorage": np.dtype("<i2"),
+    "CharStorage": np.dtype(np.int8),
+    "ByteStorage": np.dtype(np.uint8),
+    "BoolStorage": np.dtype(np.bool_),
 }
 _STREAM_MAGIC = 0x1950A86A20F9469CFC6C
 _STREAM_PROTOCOL = 1001
@@ -69,24 +67,36 @@ def read_torch(data: bytes) -> Any:
     )
 
 
-def find_state_dict(value: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The state dict inside what `read_torch` returned, and everything beside it.
+def find_state_dict(value: Any, file_bytes: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The state dict inside what `read_torch` returned for a file of `file_bytes`, and everything beside it.
 
     It is the entry ``state_dict`` (torchreid's), ``model_state_dict``, ``model`` or ``net``, or the value itself.
 
     Raises:
-        CheckpointError: there is none; the message lists the keys that are there.
+        CheckpointError: there is none; the message lists the keys that are there. Or its tensors share their storages
+            so often that a converted file would be many times as large as this one.
     """
     if not isinstance(value, dict):
         raise CheckpointError(f"expected a state dict in the file, got a {type(value).__name__}")
     for key in ("state_dict", "model_state_dict", "model", "net"):
         inner = value.get(key)
         if isinstance(inner, dict) and any(isinstance(item, np.ndarray) for item in inner.values()):
-            return inner, {name: item for name, item in value.items() if name != key}
-    if not any(isinstance(item, np.ndarray) for item in value.values()):
+            break
+    else:
+        inner = value
+    tensors = [item for item in inner.values() if isinstance(item, np.ndarray)]
+    if not tensors:
         keys = ", ".join(ascii(key)[:40] for key in list(value)[:8]) or "none"
         raise CheckpointError(f"no state dict in the file; expected tensors under 'state_dict', got the keys {keys}")
-    return value, {}
+    beside = {} if inner is value else {name: item for name, item in value.items() if name != key}
+    tensors += [item for item in beside.values() if isinstance(item, np.ndarray)]
+    total = sum(tensor.nbytes for tensor in tensors)
+    if total > MAX_SHARING * file_bytes:
+        raise CheckpointError(
+            f"the tensors in the file share their storages: written out they take {total:,} bytes, more than "
+            f"{MAX_SHARING} times the file; refused"
+        )
+    return inner, beside
 
 
 class _Storage:
@@ -171,9 +181,9 @@ def _shown(value: Any) -> str:
     return ascii(value)[:40] if type(value) in (str, int, float, bool, bytes) else f"a {type(value).__name__}"
 
 
-def _name_of(*parts: Any) -> str:
+def _name_of(kind: Any, index: Any = None) -> str:
     """A device or layout, kept as text."""
-    return ":".join(str(part)[:40] for part in parts if isinstance(part, (str, int)))
+    return ":".join(str(part)[:40] for part in (kind, index) if isinstance(part, (str, int)))
 
 
 def _itself(value: Any = (), *_: Any) -> Any:
@@ -216,9 +226,9 @@ def _persistent(read: Callable[[str, np.dtype[Any], int], Array | None], identit
     if type(identity) is not tuple or len(identity) not in (5, 6) or identity[0] != "storage":
         raise CheckpointError("the pickle in the file refers to something that is no storage; refused")
     _, code, key, _, count, *rest = identity
-    if code not in _STORAGES.values() or type(key) is not str or type(count) is not int or count < 0:
+    if not isinstance(code, np.dtype) or type(key) is not str or type(count) is not int or count < 0:
         raise CheckpointError("the pickle in the file refers to a storage of an unknown kind; refused")
-    items = read(key, np.dtype(code), count)
+    items = read(key, code, count)
     if rest and rest[0] is not None:
         view_key, offset, length = rest[0]
         if type(offset) is not int or type(length) is not int or not 0 <= offset <= offset + length <= count:
@@ -228,15 +238,12 @@ def _persistent(read: Callable[[str, np.dtype[Any], int], Array | None], identit
 
 
 def _items(raw: memoryview, dtype: np.dtype[Any], key: str) -> Array:
-    items: Array = np.frombuffer(raw, dtype)
-    if dtype.kind == "b" and (items.view(np.uint8) > 1).any():
-        raise CheckpointError(f"storage {key!r} is Bool and holds bytes other than 0 and 1")
-    if dtype.kind == "u" and dtype.itemsize == 2:  # bfloat16, the only two-byte type without a sign
-        wide = items.astype("<u4")
-        wide <<= 16
-        items = wide.view("<f4")
-        items.flags.writeable = False
-    return items
+    return array_from(raw, dtype, (len(raw) // dtype.itemsize,), f"storage {_shown(key)}")
+
+
+def _most_steps(data: bytes) -> int:
+    """Steps that the pickles of a file may have: each costs up to 100 bytes of memory, a real tensor takes about 30."""
+    return 200_000 + len(data) // 16
 
 
 def _read_zip(data: bytes) -> Any:
@@ -270,7 +277,13 @@ def _read_zip(data: bytes) -> Any:
         return items
 
     record = _record(view, entries, pickles[0])
-    value, end = read_pickle(record, 0, find=_find, persistent=lambda identity: _persistent(read, identity))
+    value, end = read_pickle(
+        record,
+        0,
+        find=_find,
+        persistent=lambda identity: _persistent(read, identity),
+        max_steps=_most_steps(data),
+    )
     if end != len(record):
         raise CheckpointError(f"{len(record) - end:,} bytes are left over after the pickle in the file; it is damaged")
     return value
@@ -278,8 +291,9 @@ def _read_zip(data: bytes) -> Any:
 
 def _zip_entries(data: bytes) -> dict[str, zipfile.ZipInfo]:
     # zipfile makes an object for every entry before anyone can count them.
-    if data.count(b"PK\x01\x02") > MAX_RECORDS:
-        raise CheckpointError(f"the zip archive has more than {MAX_RECORDS:,} entries, the most that is read")
+    most = most_entries(len(data))
+    if data.count(b"PK\x01\x02") > most:
+        raise CheckpointError(f"the zip archive has more than {most:,} entries, the most that its size allows")
     if data[-22:-18] != b"PK\x05\x06":  # zipfile would look for it further up
         raise CheckpointError("the zip archive is cut off, or has bytes after its end; fetch or copy the file again")
     try:
@@ -298,6 +312,12 @@ def _zip_entries(data: bytes) -> dict[str, zipfile.ZipInfo]:
     entries = {info.filename: info for info in infos}
     if len(entries) != len(infos):
         raise CheckpointError("the zip archive has two entries of one name; refused")
+    # Each of many entries over the same bytes would be read, checked and widened on its own.
+    infos.sort(key=lambda info: info.header_offset)
+    for info, following in zip(infos, infos[1:]):
+        if info.header_offset + 30 + info.compress_size > following.header_offset:
+            names = f"{_shown(info.filename)} and {_shown(following.filename)}"
+            raise CheckpointError(f"the entries {names} of the zip archive overlap; refused")
     return entries
 
 
@@ -328,7 +348,7 @@ def _read_stream(data: bytes) -> Any:
     position = 0
     header = []
     for _ in range(3):
-        value, position = read_pickle(view, position, find=_find, persistent=_no_storage)
+        value, position = read_pickle(view, position, find=_find, persistent=_no_storage, max_steps=1000)
         header.append(value)
         if header[0] != _STREAM_MAGIC:
             raise CheckpointError("the file is a pickle, but none of torch's; expected what torch.save writes")
@@ -342,8 +362,11 @@ def _read_stream(data: bytes) -> Any:
             raise CheckpointError(f"storage {_shown(key)} is used with two types or sizes; refused")
 
     start = position
-    _, position = read_pickle(view, start, find=_find, persistent=lambda identity: _persistent(declare, identity))
-    keys, position = read_pickle(view, position, find=_find, persistent=_no_storage)
+    most = _most_steps(data)
+    _, position = read_pickle(
+        view, start, find=_find, persistent=lambda identity: _persistent(declare, identity), max_steps=most
+    )
+    keys, position = read_pickle(view, position, find=_find, persistent=_no_storage, max_steps=most)
     if type(keys) is not list or any(type(key) is not str for key in keys) or sorted(keys) != sorted(declared):
         raise CheckpointError("the list of storages in the file is not that of its tensors; the file is damaged")
     storages: dict[str, Array] = {}
@@ -365,6 +388,7 @@ def _read_stream(data: bytes) -> Any:
         start,
         find=_find,
         persistent=lambda identity: _persistent(lambda key, *_: storages[key], identity),
+        max_steps=most,
     )
     return value
 
@@ -382,7 +406,7 @@ def write_torch(arrays: Mapping[str, Array]) -> bytes:
     Raises:
         CheckpointError: a dtype that torch has no storage for.
     """
-    codes = {np.dtype(code): name for name, code in _STORAGES.items() if name != "BFloat16Storage"}
+    codes = {dtype: name for name, dtype in _STORAGES.items() if dtype != BFLOAT16}
     pickle = bytearray(b"\x80\x02ccollections\nOrderedDict\n)R(")
     records: list[tuple[str, bytes | memoryview]] = []
     for index, (name, array) in enumerate(arrays.items()):

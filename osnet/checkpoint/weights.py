@@ -231,7 +231,7 @@ def weights_from_bytes(data: bytes, name: str, *, sha256: str | None = None, all
         if kind == "mindspore":
             arrays: Mapping[str, Any] = read_ckpt(data)
         elif kind == "torch":
-            arrays, extras = find_state_dict(read_torch(data))
+            arrays, extras = find_state_dict(read_torch(data), len(data))
         else:
             arrays = read_safetensors(data)
     except CheckpointError as error:

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from osnet.checkpoint import pickles
 from osnet.checkpoint.pickles import read_pickle
 from osnet.errors import CheckpointError
 
@@ -22,7 +21,7 @@ def nothing(*asked: Any) -> Any:
 
 
 def read(data: bytes) -> Any:
-    value, end = read_pickle(memoryview(data), 0, find=nothing, persistent=nothing)
+    value, end = read_pickle(memoryview(data), 0, find=nothing, persistent=nothing, max_steps=1_000_000)
     assert end == len(data)
     return value
 
@@ -56,7 +55,7 @@ def test_text_of_python_2() -> None:
 @given(st.binary(max_size=60))
 def test_noise_is_read_or_refused(data: bytes) -> None:
     try:
-        read_pickle(memoryview(b"\x80\x02" + data), 0, find=nothing, persistent=nothing)
+        read_pickle(memoryview(b"\x80\x02" + data), 0, find=nothing, persistent=nothing, max_steps=1000)
     except CheckpointError as error:
         assert str(error).isprintable()  # noqa: PT017
 
@@ -66,7 +65,7 @@ def test_a_damaged_pickle_is_read_or_refused(value: Any, data: st.DataObject) ->
     raw = bytearray(pickle.dumps(value, 4))
     raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     try:
-        read_pickle(memoryview(raw), 0, find=nothing, persistent=nothing)
+        read_pickle(memoryview(raw), 0, find=nothing, persistent=nothing, max_steps=1000)
     except CheckpointError as error:
         assert str(error).isprintable()  # noqa: PT017
 
@@ -144,8 +143,17 @@ def test_deep_nesting_is_no_recursion() -> None:
     assert value == []
 
 
-def test_a_cap_on_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pickles, "MAX_OPCODES", 100)
-    assert read(b"\x80\x02N" + b"0N" * 40 + b".") is None
+def test_a_cap_on_the_steps() -> None:
+    def steps(count: int) -> Any:
+        data = b"\x80\x02N" + b"0N" * count + b"."
+        return read_pickle(memoryview(data), 0, find=nothing, persistent=nothing, max_steps=100)[0]
+
+    assert steps(40) is None
     with pytest.raises(CheckpointError, match="more than 100 steps"):
-        read(b"\x80\x02N" + b"0N" * 50 + b".")
+        steps(50)
+
+
+def test_a_long_tuple_is_not_handed_to_many_calls() -> None:
+    data = b"\x80\x02(" + b"N" * 17 + b"tq\0ca\nb\nh\0R."
+    with pytest.raises(CheckpointError, match="a call with 17 arguments; refused"):
+        read_pickle(memoryview(data), 0, find=lambda *_: print, persistent=nothing, max_steps=100)

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from osnet.checkpoint import torch as reader
 from osnet.checkpoint.torch import find_state_dict, read_torch, write_torch
 from osnet.checkpoint.weights import weights_from_bytes
 from osnet.errors import CheckpointError
@@ -32,14 +31,14 @@ def expected() -> dict[str, np.ndarray]:
 
 @BOTH
 def test_tensors_are_those_of_torch(data: bytes) -> None:
-    tensors, _ = find_state_dict(read_torch(data))
+    tensors, _ = find_state_dict(read_torch(data), len(data))
     assert same(tensors, expected())
     assert not any(array.flags.writeable for array in tensors.values())
 
 
 @BOTH
 def test_tensors_are_views_of_the_bytes(data: bytes) -> None:
-    tensors, _ = find_state_dict(read_torch(data))
+    tensors, _ = find_state_dict(read_torch(data), len(data))
     whole = np.frombuffer(data, np.uint8)
     copied = [name for name, array in tensors.items() if array.size and not np.shares_memory(array, whole)]
     assert copied == ["bfloat16"]
@@ -47,7 +46,7 @@ def test_tensors_are_views_of_the_bytes(data: bytes) -> None:
 
 @BOTH
 def test_what_stands_beside_the_state_dict(data: bytes) -> None:
-    _, beside = find_state_dict(read_torch(data))
+    _, beside = find_state_dict(read_torch(data), len(data))
     adam = beside.pop("optimizer")
     schedule = beside.pop("scheduler")
     assert beside == {
@@ -89,7 +88,7 @@ def test_damaged_files_are_read_or_refused(data: bytes, drawn: st.DataObject) ->
     for _ in range(drawn.draw(st.integers(1, 3))):
         raw[drawn.draw(st.integers(0, len(raw) - 1))] = drawn.draw(st.integers(0, 255))
     try:
-        find_state_dict(read_torch(bytes(raw)))
+        find_state_dict(read_torch(bytes(raw)), len(raw))
     except CheckpointError as error:
         assert str(error).isprintable()  # noqa: PT017
 
@@ -218,13 +217,41 @@ def test_two_entries_of_one_name_are_refused() -> None:
         read_torch(output.getvalue())
 
 
-def test_a_cap_on_the_entries_of_an_archive(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = zipped(tensor(), data__0=TWO)
-    monkeypatch.setattr(reader, "MAX_RECORDS", 2)
-    read_torch(data)
-    monkeypatch.setattr(reader, "MAX_RECORDS", 1)
-    with pytest.raises(CheckpointError, match="more than 1 entries"):
+def test_a_cap_on_the_entries_of_an_archive() -> None:
+    data = zipped(tensor(), data__0=b"PK\x01\x02" * 10_200)
+    with pytest.raises(CheckpointError, match=r"more than 10,16. entries, the most that its size allows"):
         read_torch(data)
+
+
+def overlapping(count: int) -> bytes:
+    """A whole archive whose directory has the same bytes under `count` names."""
+    half = b"J\0\0\x08\0"  # 2**19 items
+    one = tensor("BFloat16Storage", half, b"U\x040000", b"K\0", half + b"\x85")[3:-2].replace(b"U\1w", b"U\5w0000")
+    pickle = b"\x80\x02}(" + b"".join(one.replace(b"0000", b"%04d" % index) for index in range(count)) + b"u."
+    data = zipped(pickle, data__0000=bytes(1 << 20))
+    start = data.index(b"PK\x01\x02")
+    last = data.rindex(b"PK\x01\x02")
+    entry, end = data[last : data.index(b"PK\x05\x06")], data[data.index(b"PK\x05\x06") :]
+    directory = data[start:last] + b"".join(entry.replace(b"0000", b"%04d" % index) for index in range(count))
+    sizes = struct.pack("<2H2L", count + 1, count + 1, len(directory), start)
+    return data[:start] + directory + end[:8] + sizes + end[20:]
+
+
+def test_overlapping_entries_are_refused() -> None:
+    assert find_state_dict(read_torch(overlapping(1)), 1 << 20)[0]["w0000"].nbytes == 2 << 20
+    data = overlapping(200)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert len(archive.infolist()) == 201
+    with pytest.raises(CheckpointError, match="entries 'a/data/0000' and 'a/data/0001' of the zip archive overlap"):
+        read_torch(data)
+
+
+def test_storages_shared_without_end_are_refused() -> None:
+    shared = np.zeros(1000, np.float32)
+    twice = {"state_dict": {"a": shared, "b": shared}, "best": shared}
+    assert find_state_dict(twice, 4000)[1]["best"] is shared
+    with pytest.raises(CheckpointError, match="share their storages: written out they take 36,000 bytes, more than 8"):
+        find_state_dict({"state_dict": {str(index): shared for index in range(8)}, "best": shared}, 4000)
 
 
 def test_a_dictionary_of_python_2() -> None:
@@ -241,7 +268,7 @@ def test_a_dictionary_of_python_2() -> None:
     ],
 )
 def test_the_state_dict_is_found(value: Any, inner: list[str], beside: dict[str, Any]) -> None:
-    found, rest = find_state_dict(value)
+    found, rest = find_state_dict(value, 1000)
     assert list(found) == inner
     assert rest == beside
 
@@ -249,7 +276,7 @@ def test_the_state_dict_is_found(value: Any, inner: list[str], beside: dict[str,
 @pytest.mark.parametrize("value", [[1], {}, {"state_dict": {}, "epoch": 3}, np.zeros(3)])
 def test_no_state_dict(value: Any) -> None:
     with pytest.raises(CheckpointError, match=r"state.dict"):
-        find_state_dict(value)
+        find_state_dict(value, 1000)
 
 
 def test_what_is_written_is_read() -> None:
@@ -285,7 +312,7 @@ def test_what_torch_writes_is_read(new: bool, protocol: int) -> None:
 
     file = io.BytesIO()
     torch.save(value(), file, pickle_protocol=protocol, _use_new_zipfile_serialization=new)
-    found, _ = find_state_dict(read_torch(file.getvalue()))
+    found, _ = find_state_dict(read_torch(file.getvalue()), 10_000)
     assert same(
         found, {n: (t.float() if t.dtype == torch.bfloat16 else t).detach().numpy() for n, t in tensors().items()}
     )
