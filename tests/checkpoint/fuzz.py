@@ -70,7 +70,7 @@ _PIECES = {
 
 
 def seeds(kind: str) -> list[bytes]:
-    """Small whole checkpoints: all types, scalars, bfloat16; MindSpore's slices, crc, old scalars; torch's own files."""
+    """Small whole checkpoints: all types, scalars, bfloat16; MindSpore's slices, crc, old scalars; torch's files."""
     draw = np.random.default_rng(0)
     network = {"conv.weight": draw.random((4, 2, 3, 3), np.float32), "bn.gamma": draw.random(4, np.float32)}
     types = {
