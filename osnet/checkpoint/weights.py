@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -24,6 +25,7 @@ from osnet.variants import VARIANTS, Parameter, Variant, from_torchreid, paramet
 Float32 = NDArray[np.float32]
 
 _SHOWN = 5
+_FOLDED_TOLERANCE = 1e-4  # a folded variance may be 1 - NORM_EPSILON
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +40,7 @@ class Weights:
         extras: what else the file held, under the file's names: optimizer state, counters, learning rates, epoch.
         sha256: lower-case hexadecimal digest of the file's bytes, if these came from a file.
         source: file name or description, for messages.
-        notes: what was changed on the way, such as a cast from float16, for the user to read.
+        notes: what was changed on the way, such as a prefix removed or a cast from float16, for the user to read.
     """
 
     variant: Variant
@@ -72,7 +74,8 @@ class Weights:
         """Find the network that `arrays` are the weights of.
 
         Args:
-            arrays: name to array, in MindSpore's or torchreid's naming, with or without a ``module.`` prefix.
+            arrays: name to array, in MindSpore's or torchreid's naming. A prefix that all names of the network share,
+                as a wrapper leaves it (``module.``, ``net._backbone.``), is removed, and `notes` says so.
                 float16, float32 and float64 are taken; the result is float32. Optimizer state, counters and
                 ``num_batches_tracked`` may stand among them.
             source: file name or description, for messages.
@@ -85,12 +88,15 @@ class Weights:
                 missing, unexpected and misshapen names, and the variant that came closest.
         """
         where = f"{source}: " if source else ""
-        named = _in_mindspore_names(arrays, where)
+        prefix = _common_prefix(arrays, where)
+        named = _in_mindspore_names(arrays, prefix, where)
         variant, num_classes = _closest(named)
         expected = _expected(variant, num_classes)
         left = {name: value for key, (name, value) in named.items() if key not in expected and _is_extra(key, expected)}
         _check_names(named, left, expected, variant, num_classes, where)
         taken, notes = _as_float32(named, expected, allow_nonfinite, where)
+        if prefix:
+            notes = (f"the prefix {prefix!a} was removed from the names", *notes)
         return cls(
             variant=variant,
             num_classes=num_classes,
@@ -100,6 +106,22 @@ class Weights:
             source=source,
             notes=notes,
         )
+
+    @property
+    def folded(self) -> bool:
+        """Whether batch norm was folded into the convolutions, as exporting to ONNX does.
+
+        All statistics of the backbone are then 0 and 1, while its gains or shifts are not those of a fresh network.
+        Inference is right; a training step would normalise with the statistics of its batch and ruin the features.
+        """
+        backbone = {name: array for name, array in self.arrays.items() if not name.startswith(("fc.", "classifier."))}
+        fresh = {"moving_mean": 0.0, "moving_variance": 1.0, "gamma": 1.0, "beta": 0.0}
+
+        def as_fresh(word: str) -> bool:
+            arrays = [array for name, array in backbone.items() if name.endswith(f".{word}")]
+            return all(np.allclose(array, fresh[word], rtol=0, atol=_FOLDED_TOLERANCE) for array in arrays)
+
+        return as_fresh("moving_mean") and as_fresh("moving_variance") and not (as_fresh("gamma") and as_fresh("beta"))
 
     def without_classifier(self) -> Weights:
         """The same network as a feature extractor: ``num_classes`` 0."""
@@ -121,12 +143,47 @@ _Named = dict[str, tuple[str, Any]]
 """MindSpore name to (name in the file, value)."""
 
 
-def _in_mindspore_names(arrays: Mapping[str, Any], where: str) -> _Named:
+def _common_prefix(arrays: Mapping[str, Any], where: str) -> str:
+    """What stands before the network's own names, with its dot: the prefix after which most names fit a network."""
+    known = _all_names()
+    fitting: Counter[str] = Counter()
+    for name in arrays:
+        if not isinstance(name, str):
+            raise WeightsError(f"{where}expected names that are text, got {name!r:.80}")
+        parts = name.rsplit(".", _MOST_PARTS)
+        for start in range(len(parts)):
+            rest = ".".join(parts[start:])
+            if from_torchreid(rest) in known:
+                fitting[name[: len(name) - len(rest)]] += 1
+    most = max(fitting.values(), default=0)
+    chosen = [prefix for prefix, count in fitting.items() if count == most]
+    if "" in chosen or not chosen:
+        return ""
+    if len(chosen) > 1 and most > 1:
+        raise WeightsError(f"{where}two networks, {chosen[0]!a:.80} and {chosen[1]!a:.80}; save one of them alone")
+    return chosen[0]
+
+
+@lru_cache(maxsize=1)
+def _all_names() -> frozenset[str]:
+    return frozenset(name for variant in VARIANTS.values() for name in _expected(variant, 1))
+
+
+_MOST_PARTS = 8
+"""Dots that are looked at from the end of a name: as many as the longest name and its prefix's last have."""
+
+
+def _in_mindspore_names(arrays: Mapping[str, Any], prefix: str, where: str) -> _Named:
+    """`arrays` without `prefix`, which may also stand after an optimizer's word: ``moment1.net.conv1...``."""
     named: _Named = {}
     for original, value in arrays.items():
-        if not isinstance(original, str):
-            raise WeightsError(f"{where}expected names that are text, got {original!r:.80}")
-        name = from_torchreid(original[7:] if original.startswith("module.") else original)
+        word, dot, rest = original.partition(".")
+        if original.startswith(prefix):
+            name = from_torchreid(original[len(prefix) :])
+        elif rest.startswith(prefix):
+            name = f"{word}{dot}{rest[len(prefix) :]}"
+        else:
+            name = original
         if name in named:
             raise WeightsError(f"{where}{named[name][0]!r} and {original!r} are both the parameter {name!r}")
         named[name] = (original, value)

@@ -93,6 +93,7 @@ def _file(model: str) -> dict[str, Any]:
         "set_aside": len(weights.extras),
         "sha256": weights.sha256,
         "published_as": [card.uid for card in list_cards() if card.checkpoint.sha256 == weights.sha256],
+        "batch_norm": "folded: for inference, not to train from" if weights.folded else "with statistics",
         "notes": list(weights.notes),
     }
 

@@ -39,6 +39,7 @@ class LoadReport:
         new: parameters of the network that are freshly initialised.
         unused: parameters of the checkpoint's network that have no place in this one.
         set_aside: entries of the file that are not of the network: optimizer state, counters, learning rates.
+        notes: what was changed on the way (`Weights.notes`): a prefix removed, a cast from float16.
     """
 
     source: str
@@ -47,6 +48,7 @@ class LoadReport:
     new: tuple[str, ...]
     unused: tuple[str, ...]
     set_aside: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         text = f"{self.source}: {self.used} parameters used"
@@ -56,7 +58,7 @@ class LoadReport:
             text += f", freshly initialised: {', '.join(self.new)}"
         if self.set_aside:
             text += f", {len(self.set_aside)} entries set aside (optimizer state, counters)"
-        return text
+        return "; ".join((text, *self.notes))
 
 
 def load(model: ModelLike = "osnet", *, num_classes: int = 0, pretrained: bool = True, **fetch: Any) -> OSNet:
@@ -71,6 +73,8 @@ def load(model: ModelLike = "osnet", *, num_classes: int = 0, pretrained: bool =
 
     Returns:
         A `mindspore.nn.Cell`; its ``load_report`` says what was used, new, and left over (None without weights).
+        Where batch norm was folded into the convolutions (`Weights.folded`), the first ``set_train()`` gives a
+        `FoldedNormWarning`.
 
     Raises:
         OptionError, DependencyError, and the errors of `osnet.read_weights`. All is checked before anything is set.
@@ -140,8 +144,10 @@ def set_weights(network: OSNet, weights: Weights) -> LoadReport:
         new=new,
         unused=tuple(name for name in weights.arrays if name not in arrays),
         set_aside=tuple(weights.extras),
+        notes=weights.notes,
     )
     network.load_report = report
+    network.folded = weights.folded
     return report
 
 

@@ -12,6 +12,7 @@ are needed here.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import mindspore
@@ -19,6 +20,10 @@ from mindspore import Tensor, nn, ops
 from mindspore.common.initializer import HeNormal, Normal, initializer
 
 from osnet.variants import FEATURE_DIM, GATE_REDUCTION, NORM_EPSILON, STREAMS, Block, Variant
+
+
+class FoldedNormWarning(UserWarning):
+    """A network whose batch norm was folded into its convolutions is set to training mode."""
 
 
 def _convolution(
@@ -192,6 +197,7 @@ class OSNet(nn.Cell):
         super().__init__()
         self.variant_name = variant.name
         self.load_report: Any = None
+        self.folded = False
         self.num_classes = num_classes
         self.feature_dim = FEATURE_DIM
         self.ain = variant.ain
@@ -218,6 +224,19 @@ class OSNet(nn.Cell):
         self.classifier = (
             nn.Dense(FEATURE_DIM, num_classes, weight_init=Normal(0.01), bias_init="zeros") if num_classes else None
         )
+
+    def add_flags_recursive(self, **flags: Any) -> OSNet:
+        """What ``set_train`` of this cell, and of every cell around it, calls: a warning where training does harm."""
+        if flags.get("training") and self.folded:
+            self.folded = False  # said once
+            warnings.warn(
+                "batch norm was folded into the convolutions of these weights: a step in training mode ruins them; "
+                "train with set_train(False), which keeps the statistics, or start from a file that is not folded",
+                FoldedNormWarning,
+                stacklevel=3,
+            )
+        super().add_flags_recursive(**flags)
+        return self
 
     def feature_map(self, x: Tensor) -> Tensor:
         """The last feature map, (B, channels, H / 16, W / 16)."""

@@ -18,7 +18,7 @@ from osnet.checkpoint.torch import write_torch
 from osnet.checkpoint.weights import Weights, read_weights_file, weights_from_bytes
 from osnet.errors import CheckpointError, WeightsError
 from osnet.variants import VARIANTS, get_variant, parameters
-from tests.checkpoint.samples import drawn, published, torchreid_named
+from tests.checkpoint.samples import drawn, folded, published, torchreid_named
 from tests.checkpoint.test_mindspore import same
 
 ARRAYS = drawn()
@@ -166,7 +166,6 @@ def test_weights_of_another_network() -> None:
         ({"classifier.bias": np.zeros(4, "f4")}, r"classifier.bias \(expected \(3,\), got \(4,\)\)"),
         ({"fc.0.weight": "text"}, r"fc.0.weight \(expected an array, got str\)"),
         ({"fc.0.weight": [[1.0]]}, r"fc.0.weight \(expected an array, got list\)"),
-        ({"module.fc.0.weight": np.zeros(3, "f4")}, "'fc.0.weight' and 'module.fc.0.weight' are both the parameter"),
         ({"fc.1.weight": np.zeros(512, "f4")}, "'fc.1.gamma' and 'fc.1.weight' are both the parameter"),
         ({3: np.zeros(3, "f4")}, "names that are text, got 3"),
         ({"a.b\x1b": np.zeros(3, "f4")}, r"1 unexpected \('a\.b\\x1b'\)"),
@@ -226,6 +225,45 @@ def test_every_format_in_either_naming(name: str, named: dict[str, np.ndarray], 
     assert weights.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert weights.source == str(path)
     assert weights.num_classes == 3
+
+
+@pytest.mark.parametrize("prefix", ["module.", "net._backbone.", "_backbone.", "a.b.c.d.e.f.g.h.i."])
+@pytest.mark.parametrize("name", WRITERS)
+def test_the_prefix_of_a_wrapper_is_removed(prefix: str, name: str) -> None:
+    entries = ARRAYS if name in ("a.ckpt", "a.safetensors") else torchreid_named(ARRAYS)
+    wrapped = {f"{prefix}{key}": value for key, value in entries.items()}
+    moments = {f"moment1.{prefix}{key}": value for key, value in ARRAYS.items() if "moving" not in key}
+    weights = weights_from_bytes(WRITERS[name]({**wrapped, **moments, "global_step": np.array([3])}), name)
+    assert same(dict(weights.arrays), ARRAYS)
+    assert weights.notes == (f"the prefix {prefix!r} was removed from the names",)
+    assert "global_step" in weights.extras
+    assert f"moment1.{prefix}fc.0.weight" in weights.extras
+
+
+def test_what_is_missing_after_a_prefix_is_named() -> None:
+    wrapped = {f"net.{key}": value for key, value in ARRAYS.items() if key != "fc.0.bias"}
+    with pytest.raises(WeightsError, match=r"1 of 487 parameters missing \(fc\.0\.bias\); 1 unexpected \(loss\.w\)"):
+        Weights.from_arrays({**wrapped, "loss.w": np.zeros(1, "f4")})
+
+
+def test_two_networks_in_one_file() -> None:
+    both = {f"{part}.{key}": value for part in ("student", "teacher") for key, value in ARRAYS.items()}
+    with pytest.raises(WeightsError, match=r"two networks, 'student\.' and 'teacher\.'; save one of them alone"):
+        Weights.from_arrays(both)
+
+
+def test_folded_batch_norm_is_seen() -> None:
+    assert not Weights.from_arrays(ARRAYS).folded
+    assert Weights.from_arrays(folded(ARRAYS)).folded
+    fresh = {name: np.zeros_like(a) if name.endswith(".beta") else a for name, a in folded(ARRAYS).items()}
+    assert not Weights.from_arrays(fresh).folded  # statistics that no step has moved yet
+    trained = {name: a + np.float32(0.1) if name.endswith(".gamma") else a for name, a in fresh.items()}
+    assert Weights.from_arrays(trained).folded  # by steps that kept them
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_folded_batch_norm_of_every_variant(name: str) -> None:
+    assert Weights.from_arrays(folded(drawn(name))).folded
 
 
 def test_a_digest_that_is_known_is_not_computed_again() -> None:

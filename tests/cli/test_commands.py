@@ -73,6 +73,7 @@ def test_info_of_a_card_a_network_and_a_file(checkpoint: Path) -> None:
     assert card["cached"] is False
     assert json.loads(osnet("info", "osnet_ain_x0_5", "--json").stdout)["network"] == "osnet_ain_x0_5"
     file = json.loads(osnet("info", checkpoint, "--json").stdout)
+    assert file["batch_norm"] == "with statistics"
     assert (file["network"], file["classifier"]) == ("osnet_x0_25", 10)
     refused(osnet("info", "osnet_markt1501"), "osnet_market1501")
 

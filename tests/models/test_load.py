@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from osnet.checkpoint.mindspore import write_ckpt
 from osnet.errors import OptionError, UnknownModelError, WeightsError
 from osnet.models.reference import read_weights, variant_of
 from osnet.variants import get_variant
+from tests.checkpoint.samples import folded
 from tests.recipe import recipe_arrays, recipe_weights
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +74,27 @@ class TestMindSpore:
     @pytest.fixture(autouse=True)
     def _needs_mindspore(self) -> None:
         pytest.importorskip("mindspore")
+
+    def test_folded_batch_norm_is_warned_of_when_training_begins(self, tmp_path: Path) -> None:
+        import mindspore
+
+        import osnet
+        from osnet.models.network import FoldedNormWarning
+
+        (tmp_path / "net.ckpt").write_bytes(
+            write_ckpt({f"net.{k}": a for k, a in folded(recipe_arrays(get_variant("osnet_x0_25"))).items()})
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FoldedNormWarning)
+            network = osnet.load(tmp_path / "net.ckpt", num_classes=10)
+        assert "the prefix 'net.' was removed" in str(network.load_report)
+        step = mindspore.nn.WithLossCell(network, mindspore.nn.CrossEntropyLoss())
+        with pytest.warns(FoldedNormWarning, match="not folded"):
+            step.set_train()
+        assert network.training
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FoldedNormWarning)
+            network.set_train()  # said once
 
     def test_a_feature_extractor_and_a_report(self, checkpoint: Path) -> None:
         import osnet
