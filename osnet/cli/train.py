@@ -1,5 +1,6 @@
 """``osnet train``, ``osnet publish``, ``osnet synth``: data set → run → published checkpoint."""
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -84,6 +85,7 @@ def train(
     if (out is None) == (resume is None):
         raise OptionError("expected --out FOLDER for a new run, or --resume RUN to go on with one")
     from osnet.training import trainer
+    from osnet.training.cost import costs
 
     os.environ.setdefault("GLOG_v", "3")  # MindSpore's warnings of its own compiler; read when it is first imported
     if resume is not None:
@@ -96,10 +98,10 @@ def train(
     else:
         chosen = read_config(config, **changes) if config else TrainConfig.from_mapping(changes)
         run = trainer.train(chosen, out)  # type: ignore[arg-type]
-    found = [line for line in run.metrics() if line.get("kind") == "evaluation"]
+    found = [line for line in run.metrics() if line.get("kind") == "evaluation" and line["epoch"] > 0]
     best = max(found, key=lambda line: float(line["mAP"])) if found else None
     if as_json:
-        print_json({"run": str(run.root), "best": best})
+        print_json({"run": str(run.root), "best": best, "costs": [dataclasses.asdict(cost) for cost in costs(run)]})
     else:
         say(f"{run.root}: " + (f"best mAP {best['mAP']:.4f} after epoch {best['epoch']}" if best else "trained"))
 

@@ -54,13 +54,19 @@ class TrainConfig:
         frozen_epochs: first epochs that train the classifier alone, the base frozen in inference mode (the two-stage
             recipe of the OSNet papers). The optimizer starts afresh when the base is released.
         frozen_learning_rate: constant rate of those epochs.
-        freeze_norm: batch norm keeps its statistics, also while its gain and shift learn.
+        freeze_norm: batch norm keeps its statistics, while its gain and shift learn. The way to train from weights
+            whose batch norm is folded, and one of the two settings for little data.
+        start_share: share of the starting weights in the result, 0 to below 1: what is evaluated and saved as
+            ``best.ckpt`` is ``start_share * start + (1 - start_share) * trained`` (weight-space ensembling, Wortsman
+            et al., CVPR 2022), which keeps more of what the start knew. Training itself goes on unchanged.
         flip: probability of a mirror image.
         crop_padding: zero pixels around the image before a crop of its size is cut; 0 for none.
         color_jitter: largest relative change of brightness, contrast and saturation, 0 to below 1.
         erasing: probability of random erasing (Zhong et al., AAAI 2020).
         eval_every: epochs between evaluations; 0 for none but the last.
         val_identities: training identities held out for evaluation; 0 evaluates on the data set's query and gallery.
+        other_data: another data set, whose query and gallery are measured before and after the run, to see what it
+            costs on people and cameras that it does not learn from. Never used to choose a checkpoint.
         patience: evaluations without a better mAP before the run stops; 0 never stops early.
         save_every: optimizer steps between saves within an epoch; 0 saves at the end of each epoch.
         log_every: optimizer steps between lines of ``metrics.jsonl``.
@@ -108,12 +114,14 @@ class TrainConfig:
     frozen_epochs: int = 0
     frozen_learning_rate: float = 1e-3
     freeze_norm: bool = False
+    start_share: float = 0.0
     flip: float = 0.5
     crop_padding: int = 10
     color_jitter: float = 0.0
     erasing: float = 0.0
     eval_every: int = 1
     val_identities: int = 0
+    other_data: str = ""
     patience: int = 0
     save_every: int = 0
     log_every: int = 10
@@ -218,7 +226,7 @@ _FROM_ZERO = (
 )  # fmt: skip
 _ABOVE_ZERO = ("learning_rate", "frozen_learning_rate", "epsilon", "circle_scale", "contrastive_temperature")
 _SHARES = ("flip", "erasing", "final_share")
-_BELOW_ONE = ("label_smoothing", "color_jitter", "beta1", "beta2", "momentum")
+_BELOW_ONE = ("start_share", "label_smoothing", "color_jitter", "beta1", "beta2", "momentum")
 
 
 def _check(c: TrainConfig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class TrainingImages:
     protocol: of the evaluation.
     name: layout of the data set.
     fingerprint: SHA-256 of the names, persons and splits, to know the data again.
+    other: query and gallery of `TrainConfig.other_data`; None when there is none.
     """
 
     paths: tuple[Path, ...]
@@ -37,6 +39,7 @@ class TrainingImages:
     protocol: str
     name: str
     fingerprint: str
+    other: DataSet | None = None
 
 
 def find_images(config: TrainConfig) -> TrainingImages:
@@ -77,9 +80,10 @@ def find_images(config: TrainConfig) -> TrainingImages:
         query=tuple(query),
         gallery=tuple(gallery),
         held_out=held_out,
-        protocol=_protocol(query, gallery, found),
+        protocol=evaluation_protocol(query, gallery, found),
         name=found.name,
         fingerprint=_fingerprint(found.root, train, query, gallery),
+        other=_other(config.other_data) if config.other_data else None,
     )
 
 
@@ -108,7 +112,15 @@ def _held_out(
     return [r for r in train if r.person not in chosen], query, gallery, "val"
 
 
-def _protocol(query: list[Record], gallery: list[Record], found: DataSet) -> str:
+def _other(data: str) -> DataSet:
+    found = load_records(data)
+    if not found.split("query"):
+        raise DataError(f"other_data: {data!r} ({found.name}) has no query and gallery to measure; name one that has")
+    return found
+
+
+def evaluation_protocol(query: Sequence[Record], gallery: Sequence[Record], found: DataSet) -> str:
+    """The protocol by which `query` and `gallery` of `found` are ranked."""
     seen = {r.camera for r in (*query, *gallery)}
     if None in seen or len(seen) < 2:
         return "camera-blind"

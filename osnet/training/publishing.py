@@ -51,7 +51,7 @@ def publish_run(
     last: bool = False,
     overwrite: bool = False,
 ) -> Published:
-    """Write the run's best checkpoint (its last, if none was evaluated) and its card into the folder `out`.
+    """Write the run's best checkpoint (its last, if it has none yet) and its card into the folder `out`.
 
     The card's link is where the file would be uploaded to; as long as it stands beside the card, with the SHA-256 that
     the card names, `osnet.load` takes it from there.
@@ -65,7 +65,7 @@ def publish_run(
         author, user_id, license: of the card.
         base_url: folder that the checkpoint will be uploaded to.
         with_optimizer: keep moments and counters, to train on elsewhere; else weights only.
-        last: the last checkpoint instead of the best.
+        last: the last checkpoint instead of the best, as it was trained: without `TrainConfig.start_share`.
         overwrite: replace files that are there.
 
     Raises:
@@ -75,7 +75,7 @@ def publish_run(
         DiskError: `out` cannot be written.
     """
     opened = Run.open(run)
-    source = opened.last if last or not opened.best.is_file() else opened.best
+    source = opened.last if last else opened.result
     if not source.is_file():
         raise OptionError(f"{os.fspath(run)!r} has saved no checkpoint yet; let it finish an epoch")
     weights = read_weights_file(source)
@@ -172,5 +172,8 @@ def _body(run: Run, network: str, name: str, dataset: str, found: dict[str, Any]
         )
     else:
         parts.append("Not measured: the data set has no query and gallery.")
-    configuration = run.config.replace(data=Path(run.config.data).name, model=origin["base"].split(",")[0]).to_yaml()
+    named = {"data": run.config.data, "other_data": run.config.other_data}
+    configuration = run.config.replace(
+        **{key: Path(path).name for key, path in named.items()}, model=origin["base"].split(",")[0]
+    ).to_yaml()
     return "\n\n".join([*parts, "## Configuration", "```yaml\n" + configuration.rstrip() + "\n```"])

@@ -82,12 +82,13 @@ class Reporter:
             scalars["images_per_second"] = round(speed, 2)
         self._write({"kind": "step", "step": number, "epoch": epoch, **scalars}, scalars)
 
-    def evaluation(self, step: int, epoch: int, ranking: Any, held_out: str) -> None:
-        """The network was measured after `epoch` epochs."""
+    def evaluation(self, kind: str, step: int, epoch: int, ranking: Any, held_out: str) -> None:
+        """The network was measured after `epoch` epochs; `kind` as in `osnet.training.cost`."""
         scalars = {"mAP": ranking.mAP, "rank1": float(ranking.cmc[0]), "mINP": ranking.mINP}
         how = {"valid_queries": ranking.valid_queries, "protocol": ranking.protocol, "held_out": held_out}
-        self._write({"kind": "evaluation", "step": step, "epoch": epoch, **scalars, **how}, scalars)
-        self.say(f"epoch {epoch}: mAP {ranking.mAP:.4f}, Rank-1 {ranking.cmc[0]:.4f}")
+        self._write({"kind": kind, "step": step, "epoch": epoch, **scalars, **how}, scalars)
+        when = f"epoch {epoch}" if epoch else "before"
+        self.say(f"{when}, {held_out}: mAP {ranking.mAP:.4f}, Rank-1 {ranking.cmc[0]:.4f}")
 
     def _speed(self) -> float:
         """Images a second over the last steps; 0 before the second one: the first may have been compiled."""

@@ -25,8 +25,8 @@ class Run:
 
     Attributes:
         root: the folder, with ``config.yaml`` (complete), ``origin.json`` (data and base checkpoint),
-            ``metrics.jsonl``, ``last.ckpt`` (all state), ``best.ckpt`` (the same, of the best evaluation) and
-            ``curves.png``.
+            ``metrics.jsonl``, ``last.ckpt`` (all state), ``best.ckpt`` (the result: of the best evaluation, or of the
+            last epoch where nothing is held out) and ``curves.png``.
     """
 
     root: Path
@@ -98,6 +98,11 @@ class Run:
     @property
     def best(self) -> Path:
         return self.root / BEST
+
+    @property
+    def result(self) -> Path:
+        """``best.ckpt``, or ``last.ckpt`` until there is one."""
+        return self.best if self.best.is_file() else self.last
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl``; a last line cut short by a kill is left out."""

@@ -59,9 +59,18 @@ def _names(network: OSNet) -> list[str]:
     return [p.name for p in parameters(get_variant(network.variant_name), network.num_classes)]
 
 
+def mixed(start: Weights, trained: Weights, share: float) -> Weights:
+    """`trained` with `share` of `start` in every parameter that both have."""
+    arrays = {
+        name: (1 - share) * array + share * start.arrays[name] if name in start.arrays else array
+        for name, array in trained.arrays.items()
+    }
+    return Weights.from_arrays(arrays, source=trained.source)
+
+
 def save_state(
     path: str | os.PathLike[str],
-    network: OSNet,
+    weights: Weights,
     optimizer: Mapping[str, Parameter],
     progress: Progress,
     rate: float,
@@ -70,9 +79,8 @@ def save_state(
 
     Raises:
         DiskError: the disk is full or refuses; what stood at `path` is untouched.
-        WeightsError: the weights are not finite.
     """
-    arrays: dict[str, NDArray[Any]] = dict(weights_of(network).published_order())
+    arrays: dict[str, NDArray[Any]] = dict(weights.published_order())
     arrays["global_step"] = np.array([progress.step], np.int32)
     arrays.update({name: p.asnumpy() for name, p in optimizer.items()})
     arrays["learning_rate"] = np.array(rate, np.float32)

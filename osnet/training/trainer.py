@@ -20,7 +20,8 @@ from osnet.inference.images import prepare
 from osnet.models.load import NewClassifierWarning, create_model, network_from_weights, require_mindspore
 from osnet.models.reference import read_weights
 from osnet.training.config import TrainConfig
-from osnet.training.images import TrainingImages, find_images
+from osnet.training.cost import HELD_OUT, OTHER, costs, warn_if_blind, warn_if_fallen
+from osnet.training.images import TrainingImages, evaluation_protocol, find_images
 from osnet.training.interrupt import Interrupt
 from osnet.training.reporting import Reporter, summary_writer
 from osnet.training.run import Run
@@ -47,6 +48,7 @@ def train(config: TrainConfig, out: str | os.PathLike[str]) -> Run:
     Run.refuse_taken(out)
     images = find_images(config)
     base = _base_weights(config)
+    _check_base(config, base)
     from osnet.training.ranks import join_ranks
 
     ranks = join_ranks()
@@ -92,7 +94,12 @@ def resume(out: str | os.PathLike[str]) -> Run:
     if ranks.size != origin["ranks"]:
         raise DataError(f"{str(out)!r} was trained by {origin['ranks']} process(es), now there are {ranks.size}")
     _check_device(config)
-    base = None if run.last.is_file() else _base_weights(config)
+    base = None if run.last.is_file() and not config.start_share else _base_weights(config)
+    if base is not None and base.sha256 != origin["base_sha256"]:
+        raise DataError(
+            f"{config.model!r} is not the file that {str(out)!r} began with: SHA-256 expected "
+            f"{origin['base_sha256']}, got {base.sha256}; bring it back, or start a new run"
+        )
     return _Training(run, config, images, ranks, base).run()
 
 
@@ -103,6 +110,17 @@ def _base_weights(config: TrainConfig) -> Weights | None:
     if config.network and found != config.network:
         raise WeightsError(f"network: expected {config.network}, got {found} from {config.model!r}; name another model")
     return base
+
+
+def _check_base(config: TrainConfig, base: Weights | None) -> None:
+    """Refuse a base that the settings do not fit."""
+    if base is None and config.start_share:
+        raise OptionError(f"start_share: expected weights to start from, got the fresh network {config.model!r}")
+    if base is not None and base.folded and not config.freeze_norm:
+        raise WeightsError(
+            f"{config.model}: batch norm was folded into the convolutions, and a training step would ruin it: set "
+            "freeze_norm to true (--set freeze_norm=true), or start from a file that is not folded"
+        )
 
 
 def _base_name(config: TrainConfig, base: Weights | None) -> str:
@@ -131,6 +149,9 @@ class _Training:
         self._progress = Progress()
         if run.last.is_file():
             self._saved, self._progress = read_state(run.last)
+        self._start: Weights | None = None
+        if config.start_share and base is not None:
+            self._start = base if config.keep_classifier else base.without_classifier()
         classes = images.classes if config.cross_entropy else 0
         self._network = _network(config, classes, self._saved or base, resumed=self._saved is not None)
         ranks.take_first(list(self._network.get_parameters()))
@@ -160,6 +181,8 @@ class _Training:
                     speaks=self._ranks.rank == 0,
                 )
             )
+            if self._progress.step == 0 and self._config.model not in VARIANTS:
+                self._measure_start()
             while self._progress.epoch < self._config.epochs and not self._enough():
                 self._epoch(self._progress.epoch)
             self._finish()
@@ -259,26 +282,49 @@ class _Training:
         due = last or (config.eval_every > 0 and (epoch + 1) % config.eval_every == 0)
         return due and bool(self._images.query)
 
+    def _measure_start(self) -> None:
+        """Measure the starting weights, and warn when that cannot be compared with anything."""
+        if self._ranks.rank != 0 or any(line.get("step") == 0 for line in self._run.metrics()):
+            return
+        before = self._measure_held_out(0) if self._images.query else None
+        self._measure_other(0)
+        warn_if_blind(self._config, self._images, before)
+
+    def _result(self) -> Weights:
+        """The weights that the run gives now."""
+        from osnet.training.state import mixed, weights_of
+
+        trained = weights_of(self._network)
+        return mixed(self._start, trained, self._config.start_share) if self._start and self._progress.step else trained
+
+    def _measure_held_out(self, epoch: int) -> float:
+        images = self._images
+        ranking = self._measured(self._result(), images.query, images.gallery, images.protocol)
+        self._reporter.evaluation(HELD_OUT, self._progress.step, epoch, ranking, images.held_out)
+        return float(ranking.mAP)
+
+    def _measure_other(self, epoch: int, weights: Weights | None = None) -> None:
+        other = self._images.other
+        if other is None:
+            return
+        query, gallery = other.split("query"), other.split("gallery")
+        protocol = evaluation_protocol(query, gallery, other)
+        ranking = self._measured(weights or self._result(), query, gallery, protocol)
+        self._reporter.evaluation(OTHER, self._progress.step, epoch, ranking, "other people")
+
+    def _measured(self, weights: Weights, query: Any, gallery: Any, protocol: str) -> Any:
+        from osnet.training.evaluating import measure
+
+        size = {"height": self._config.height, "width": self._config.width}
+        return measure(weights.without_classifier(), query, gallery, protocol=protocol, **size)
+
     def _evaluate(self, epoch: int) -> bool:
-        """Measure, if it is time to; whether it is the best so far."""
-        config, images = self._config, self._images
+        """Measure, if it is time to; whether the result is the best so far, or the last where nothing is held out."""
         if not self._measures_after(epoch):
-            return False
+            return not self._images.query and epoch + 1 == self._config.epochs
         best, bad = self._progress.best, self._progress.bad
         if self._ranks.rank == 0:
-            from osnet.training.evaluating import measure
-            from osnet.training.state import weights_of
-
-            ranking = measure(
-                weights_of(self._network).without_classifier(),
-                images.query,
-                images.gallery,
-                protocol=images.protocol,
-                height=config.height,
-                width=config.width,
-            )
-            self._reporter.evaluation(self._progress.step, epoch + 1, ranking, images.held_out)
-            best = max(best, ranking.mAP)
+            best = max(best, self._measure_held_out(epoch + 1))
         better = bool(self._ranks.any(best > self._progress.best))
         self._progress = dataclasses.replace(
             self._progress,
@@ -289,7 +335,7 @@ class _Training:
         return better
 
     def _save(self, rate: float, *, best: bool = False) -> None:
-        from osnet.training.state import save_state
+        from osnet.training.state import save_state, weights_of
 
         if not self._ranks.agree(list(self._network.get_parameters())):
             raise TrainingError(
@@ -297,15 +343,25 @@ class _Training:
             )
         if self._ranks.rank != 0:
             return
-        state = (self._network, self._stepper.optimizer.state(), self._progress, rate)
+        state = (self._stepper.optimizer.state(), self._progress, rate)
         if best:
-            save_state(self._run.best, *state)
-        save_state(self._run.last, *state)
+            save_state(self._run.best, self._result(), *state)
+        save_state(self._run.last, weights_of(self._network), *state)
 
     def _finish(self) -> None:
         if self._ranks.rank != 0:
             return
         from osnet.training.curves import draw_curves
+        from osnet.training.state import read_state
+
+        measured = {line.get("kind") for line in self._run.metrics() if line.get("epoch", 0) > 0}
+        if self._images.other is not None and OTHER not in measured:
+            weights, progress = read_state(self._run.result)
+            self._measure_other(progress.epoch, weights)
+        found = costs(self._run)
+        for cost in found:
+            self._reporter.say(str(cost))
+        warn_if_fallen(found)
 
         try:
             draw_curves(self._run)

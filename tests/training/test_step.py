@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,40 @@ def test_a_compiled_step_is_the_step_as_written(changes: dict[str, object]) -> N
     assert said[1] == pytest.approx(expected[1], rel=1e-2)
     assert np.abs(weights - as_written).max() < 1e-4
     assert said[0][2] > config.clip_norm  # so that clipping was at work
+
+
+def test_frozen_statistics_stay_and_their_gradient_is_that_of_an_affine_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside batch norm written with plain operations, whose gradient MindSpore derives."""
+    from mindspore.nn.layer.normalization import _BatchNorm
+
+    from osnet.models.load import network_from_weights
+    from osnet.training.ranks import Ranks
+    from osnet.training.step import Stepper
+    from tests.recipe import recipe_weights
+
+    def affine(self: Any, x: Any) -> Any:
+        shape = (1, -1, 1, 1)[: x.ndim]
+        scale = self.gamma * ms.ops.rsqrt(self.moving_variance + self.eps)
+        return x * scale.reshape(shape) + (self.beta - self.moving_mean * scale).reshape(shape)
+
+    config = TrainConfig(batch_size=8, images_per_identity=2, freeze_norm=True, optimizer="sgd", momentum=0.0)
+    images = ms.Tensor(np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8))
+    labels = ms.Tensor(np.arange(8, dtype=np.int32) // 2)
+    start = recipe_weights("osnet_x0_25", 4).arrays
+
+    def moved() -> dict[str, np.ndarray]:
+        network = network_from_weights(recipe_weights("osnet_x0_25", 4), 4)
+        Stepper(network, config, Ranks())([(images, labels)], 0.1)
+        return {p.name: p.asnumpy() - start[p.name] for p in network.get_parameters()}
+
+    found = moved()
+    monkeypatch.setattr(_BatchNorm, "construct", affine)
+    for name, change in moved().items():
+        if "moving" in name:
+            assert not found[name].any()
+        else:
+            assert change.any()
+            assert np.abs(found[name] - change).max() < 1e-3 * np.abs(change).max() + 1e-6, name
 
 
 def test_a_long_gradient_is_clipped() -> None:

@@ -10,12 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from osnet.checkpoint.mindspore import write_ckpt
 from osnet.checkpoint.weights import read_weights_file
 from osnet.errors import DataError, DiskError, ImageError, OptionError, TrainingError, WeightsError
 from osnet.training.config import TrainConfig
+from osnet.training.cost import CostWarning, costs
 from osnet.training.run import Run
 from osnet.training.trainer import resume, train
+from osnet.variants import get_variant
+from tests.checkpoint.samples import folded
 from tests.processes import small_disk
+from tests.recipe import recipe_arrays
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("mindspore")
@@ -123,6 +128,7 @@ def test_a_diverging_run_says_what_to_try_and_keeps_the_last_good_checkpoint(
     assert int(read_weights_file(tmp_path / "run/last.ckpt").extras["step_num"]) >= 1
 
 
+@pytest.mark.filterwarnings("ignore::osnet.training.cost.CostWarning")
 def test_the_base_is_frozen_in_the_first_stage(undisturbed: Run, config: TrainConfig, tmp_path: Path) -> None:
     staged = config.replace(model=str(undisturbed.best), epochs=2, frozen_epochs=1, save_every=0, accumulation=2)
     base = read_weights_file(undisturbed.best).without_classifier()
@@ -141,6 +147,8 @@ def test_the_base_is_frozen_in_the_first_stage(undisturbed: Run, config: TrainCo
         ({"batch_size": 16}, DataError, "wants 8 identities"),
         ({"val_identities": 3}, DataError, "at most 2"),
         ({"precision": "mixed"}, OptionError, "wants an Ascend device"),
+        ({"start_share": 0.5}, OptionError, "expected weights to start from, got the fresh network 'osnet_x0_25'"),
+        ({"other_data": "nowhere"}, DataError, "no data set at 'nowhere'"),
         ({"network": "osnet_x1_0"}, WeightsError, "expected osnet_x1_0, got osnet_x0_25"),
     ],
     ids=lambda value: str(value)[:40],
@@ -151,6 +159,64 @@ def test_what_cannot_work_is_said_before_a_folder_is_made(
     with pytest.raises(error, match=message):
         train(config.replace(**changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def folded_file(tmp_path: Path) -> Path:
+    path = tmp_path / "folded.ckpt"
+    path.write_bytes(write_ckpt(folded(recipe_arrays(get_variant("osnet_x0_25"), 4))))
+    return path
+
+
+def test_folded_batch_norm_is_refused_with_the_way_out(config: TrainConfig, folded_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"batch norm was folded.*--set freeze_norm=true.*not folded"):
+        train(config.replace(model=str(folded_file)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    run = train(config.replace(model=str(folded_file), freeze_norm=True, epochs=1), tmp_path / "run")
+    start, end = read_weights_file(folded_file).arrays, read_weights_file(run.last).arrays
+    for name in start:
+        if not name.startswith("classifier."):
+            assert np.array_equal(start[name], end[name]) == ("moving" in name), name
+
+
+@pytest.mark.filterwarnings("ignore::osnet.training.cost.CostWarning")
+def test_what_a_run_costs_and_a_share_of_the_start(
+    undisturbed: Run, config: TrainConfig, crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    start = tmp_path / "start.ckpt"
+    start.write_bytes(undisturbed.best.read_bytes())
+    run = train(
+        config.replace(model=str(start), start_share=0.25, other_data=str(crops), eval_every=0), tmp_path / "run"
+    )
+    lines = [line for line in run.metrics() if line["kind"] != "step"]
+    kinds = ("evaluation", "other_evaluation")
+    assert [(line["kind"], line["epoch"]) for line in lines] == [(kind, epoch) for epoch in (0, 2) for kind in kinds]
+    held_out, other = costs(run)
+    assert (held_out.before, held_out.after) == (lines[0]["mAP"], lines[2]["mAP"])
+    assert (other.before, other.after) == (held_out.before, held_out.after)  # here they are the same people
+    assert str(held_out) in capsys.readouterr().err
+    files = (start, run.last, run.best)
+    before, trained, result = (read_weights_file(path).without_classifier().arrays for path in files)
+    for name in result:
+        np.testing.assert_allclose(result[name], 0.25 * before[name] + 0.75 * trained[name], rtol=1e-5, atol=1e-7)
+    assert not np.array_equal(result["conv1.conv.weight"], trained["conv1.conv.weight"])
+    resume(run.root)  # nothing is left to do or to measure
+    assert len([line for line in run.metrics() if line["kind"] != "step"]) == 4
+    start.write_bytes(write_ckpt(recipe_arrays(get_variant("osnet_x0_25"), 4)))
+    with pytest.raises(DataError, match=r"is not the file that .* began with: SHA-256 expected"):
+        resume(run.root)
+
+
+def test_without_held_out_people_it_says_so_and_the_last_epoch_is_the_result(
+    undisturbed: Run, config: TrainConfig, crops: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/bounding_box_train").symlink_to(crops / "bounding_box_train")
+    alone = config.replace(data=str(tmp_path / "data"), model=str(undisturbed.best), epochs=1)
+    with pytest.warns(CostWarning, match="no people are held out: set val_identities, or other_data"):
+        run = train(alone, tmp_path / "run")
+    assert run.best.read_bytes() == run.last.read_bytes()
+    assert costs(run) == []
 
 
 def test_one_identity_or_one_image_of_each(crops: Path, config: TrainConfig, tmp_path: Path) -> None:
@@ -197,7 +263,7 @@ def test_a_save_that_is_cut_short_leaves_the_one_before(undisturbed: Run, tmp_pa
     import resource
 
     from osnet.models.load import network_from_weights
-    from osnet.training.state import Progress, save_state
+    from osnet.training.state import Progress, save_state, weights_of
 
     path = tmp_path / "last.ckpt"
     path.write_bytes(undisturbed.last.read_bytes())
@@ -207,7 +273,7 @@ def test_a_save_that_is_cut_short_leaves_the_one_before(undisturbed: Run, tmp_pa
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, old[1]))
     try:
         with pytest.raises(DiskError, match=r"last\.ckpt.*room to write"):
-            save_state(path, network, {}, Progress(step=9), 0.1)
+            save_state(path, weights_of(network), {}, Progress(step=9), 0.1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
         signal.signal(signal.SIGXFSZ, handler)

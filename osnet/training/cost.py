@@ -1,0 +1,86 @@
+"""What fine-tuning costs: figures before and after, on held-out people and on those of another data set."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from osnet.training.config import TrainConfig
+from osnet.training.images import TrainingImages
+from osnet.training.run import Run
+
+HELD_OUT, OTHER = "evaluation", "other_evaluation"
+"""Kinds of lines in ``metrics.jsonl``; those before the run have the epoch 0."""
+
+_SATURATED = 0.99
+_NOISE = 0.001
+_KEEP_MORE = "to keep more: a lower learning_rate, fewer epochs, start_share=0.5 (docs/fine-tune.md, little data)"
+
+
+class CostWarning(UserWarning):
+    """Fine-tuning made features worse, or nothing can tell whether it did."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """mAP of some people before and after a run.
+
+    Attributes:
+        people: ``held-out people`` or ``people of <other data set>``.
+        before, after: mAP of the starting weights and of the result.
+        epoch: after which the result was measured.
+    """
+
+    people: str
+    before: float
+    after: float
+    epoch: int
+
+    @property
+    def fell(self) -> bool:
+        return self.before - self.after > _NOISE
+
+    def __str__(self) -> str:
+        return f"{self.people}: mAP {self.before:.4f} before, {self.after:.4f} after epoch {self.epoch}"
+
+
+def costs(run: Run) -> list[Cost]:
+    """What the finished `run` cost, as far as it was measured."""
+    found = []
+    for kind, people in ((HELD_OUT, "held-out people"), (OTHER, f"people of {Path(run.config.other_data).name}")):
+        lines = [line for line in run.metrics() if line.get("kind") == kind]
+        before = [line for line in lines if line["epoch"] == 0]
+        after = [line for line in lines if line["epoch"] > 0]
+        if before and after:
+            best = max(after, key=lambda line: float(line["mAP"]))
+            found.append(Cost(people, before[0]["mAP"], best["mAP"], best["epoch"]))
+    return found
+
+
+def warn_if_blind(config: TrainConfig, images: TrainingImages, before: float | None) -> None:
+    """Warn when the figures of this run will not show what it costs.
+
+    Args:
+        before: mAP of the starting weights on the held-out people, if there are any.
+    """
+    if config.other_data:
+        return
+    if not images.query:
+        reason = "no people are held out: set val_identities, or"
+    elif before is not None and before > _SATURATED:
+        reason = f"the held-out people are too easy (mAP {before:.3f} before training): set"
+    else:
+        return
+    warnings.warn(
+        f"nothing will show what this run costs, since {reason} other_data to a data set of other people and cameras",
+        CostWarning,
+        stacklevel=3,
+    )
+
+
+def warn_if_fallen(found: list[Cost]) -> None:
+    """Warn about each figure that is lower after the run than before."""
+    for cost in found:
+        if cost.fell:
+            warnings.warn(f"features became worse for {cost}; {_KEEP_MORE}", CostWarning, stacklevel=3)
