@@ -63,9 +63,10 @@ format: $(VENV)/.dev
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
 
-# Mutated checkpoints of all three formats against their readers, for SECONDS in all.
+# Damaged checkpoints and feature files of all their formats against their readers, for SECONDS each.
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.checkpoint.fuzz --seconds $(SECONDS)
+	$(BIN)/python -m tests.inference.fuzz_features --seconds $(SECONDS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -12,6 +12,7 @@ import re
 
 _SURROGATE = r"ud[89a-f][0-9a-f]{2}"
 _TO_WRITE = re.compile(rf"[\ud800-\udfff]|\\(?=(?:u005c)*{_SURROGATE})")
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _TO_READ = re.compile(rf"\\(?:{_SURROGATE}|u005c(?=(?:u005c)*{_SURROGATE}))")
 
 
@@ -48,3 +49,18 @@ def name_of_text(text: str) -> str:
     True
     """
     return _TO_READ.sub(lambda found: chr(int(found[0][2:], 16)), text)
+
+
+def cell_of_text(text: str) -> str:
+    r"""`text` as a cell of a CSV file that no spreadsheet takes for a formula: ``'`` goes before ``=``, ``+``, ``-``,
+    ``@`` (also in full width) and white space at its beginning.
+
+    >>> print(cell_of_text("=1+1.jpg"), cell_of_text("a=1.jpg"))
+    '=1+1.jpg a=1.jpg
+    """
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def text_of_cell(cell: str) -> str:
+    """The text that `cell_of_text` wrote as `cell`."""
+    return cell[1:] if cell[:1] == "'" and _FORMULA.match(cell) else cell

@@ -8,19 +8,24 @@ they may be compared.
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
+import math
 import os
+import re
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
 
 from osnet.errors import OptionError
-from osnet.files import publishing
+from osnet.escaping import cell_of_text, name_of_text, printable, text_of_cell, text_of_name
+from osnet.files import open_regular, publishing
 from osnet.variants import FEATURE_DIM
 
 if TYPE_CHECKING:
@@ -28,6 +33,9 @@ if TYPE_CHECKING:
 
 FORMATS = (".npz", ".parquet", ".csv")
 _NAMES_AT_ONCE = 4096
+
+_MOST_TIMES, _ALWAYS = 16, 64 << 20
+"""A file that is read holds at most so many times its size, or so many bytes more, once unpacked."""
 
 
 class FeatureWriter(Protocol):
@@ -62,7 +70,8 @@ def feature_writer(path: str | os.PathLike[str], about: Mapping[str, str]) -> It
         path: ends in ``.npz`` (arrays ``files`` (N) text and ``features`` float32 (N, 512), and one text array for each
             key of `about`), ``.parquet`` (columns ``file``, ``feature``; `about` in the schema's metadata) or ``.csv``
             (columns ``file``, ``f0`` to ``f511`` with 9 digits, which keep a float32 exactly; `about` in a first line
-            that starts with ``#``).
+            that starts with ``#``). Names that are not UTF-8, and in ``.csv`` names that a spreadsheet would take for a
+            formula, are escaped as `osnet.escaping` says; `read_features` gives them back.
         about: what the features were made with.
 
     Raises:
@@ -71,8 +80,19 @@ def feature_writer(path: str | os.PathLike[str], about: Mapping[str, str]) -> It
     """
     target = check_format(path)
     opener = {".npz": _npz, ".parquet": _parquet, ".csv": _csv}[target.suffix.lower()]
-    with publishing(target) as private, opener(private, about) as writer:
-        yield writer
+    valid = {key: text_of_name(value) for key, value in about.items()}
+    with publishing(target) as private, opener(private, valid) as writer:
+        yield _Named(writer)
+
+
+class _Named:
+    """Hands names on as text that UTF-8 can hold."""
+
+    def __init__(self, writer: FeatureWriter) -> None:
+        self._writer = writer
+
+    def write(self, names: Sequence[str], features: NDArray[np.float32]) -> None:
+        self._writer.write([text_of_name(name) for name in names], features)
 
 
 @contextlib.contextmanager
@@ -152,17 +172,27 @@ def _csv(private: Path, about: Mapping[str, str]) -> Iterator[FeatureWriter]:
     class Writer:
         def write(self, names: Sequence[str], features: NDArray[np.float32]) -> None:
             for name, feature in zip(names, features):
-                quoted = name.replace('"', '""')  # always in quotes: csv.writer leaves a lone carriage return bare
+                quoted = cell_of_text(name).replace(
+                    '"', '""'
+                )  # always in quotes: csv.writer leaves a lone carriage return bare
                 file.write(f'"{quoted}",' + ",".join(f"{value:.9g}" for value in feature) + "\n")
 
     with open(private, "w", newline="", encoding="utf-8") as file:
-        file.write("# " + json.dumps(dict(about)) + "\n")
-        file.write(",".join(["file", *(f"f{i}" for i in range(FEATURE_DIM))]) + "\n")
+        # No cell of this line may begin as a formula either, and a spreadsheet ends cells at "," or ";".
+        first = re.sub(r"[,;](?=[=+\-@])", lambda found: f"\\u{ord(found[0]):04x}", json.dumps(dict(about)))
+        file.write(f"# {first}\n{','.join(_columns())}\n")
         yield Writer()
+
+
+def _columns() -> list[str]:
+    return ["file", *(f"f{i}" for i in range(FEATURE_DIM))]
 
 
 def read_features(path: str | os.PathLike[str]) -> tuple[list[str], NDArray[np.float32], dict[str, str]]:
     """What `feature_writer` wrote: names (N), features float32 (N, 512), and what they were made with.
+
+    A damaged or hostile file is refused, and takes no more memory than some times its size: what it declares to hold is
+    checked before it is read. (Of a ``.parquet``, that is what its footer declares.)
 
     Raises:
         OptionError: an unknown ending, or not such a file.
@@ -172,39 +202,116 @@ def read_features(path: str | os.PathLike[str]) -> tuple[list[str], NDArray[np.f
     if reader is None:
         raise OptionError(f"{source}: expected a name ending in one of {', '.join(FORMATS)}")
     try:
-        return reader(source)
+        with io.BufferedReader(open_regular(source)) as file:  # type: ignore[type-var]
+            names, features, about = reader(file)
     except OSError as error:
-        raise OptionError(f"{source}: cannot be read ({error.strerror or error})") from error
-    except (KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise OptionError(f"{source}: not a feature file of this package ({error})") from error
+        raise OptionError(f"{source}: cannot be read ({printable(error.strerror or error)})") from error
+    except (
+        Exception
+    ) as error:  # zipfile, numpy, pyarrow, csv and json raise what they like for bytes that make no sense
+        reason = f"{error}" if isinstance(error, (_BadFileError, csv.Error)) else f"{type(error).__name__}: {error}"
+        raise OptionError(f"{source}: not a feature file of this package ({printable(reason):.300})") from error
+    return [*map(name_of_text, names)], features, {key: name_of_text(value) for key, value in about.items()}
 
 
-def _read_npz(source: Path) -> tuple[list[str], NDArray[np.float32], dict[str, str]]:
-    with np.load(source, allow_pickle=False) as archive:
-        about = {key: str(archive[key]) for key in archive.files if key not in ("files", "features")}
-        return [str(name) for name in archive["files"]], archive["features"], about
+_Read = tuple[list[str], "NDArray[np.float32]", dict[str, str]]
 
 
-def _read_parquet(source: Path) -> tuple[list[str], NDArray[np.float32], dict[str, str]]:
+class _BadFileError(Exception):
+    """What is wrong with a file."""
+
+
+def _check_size(declared: int, file: BinaryIO) -> None:
+    """Names and features of a file that was compressed with reason are not much larger than the file."""
+    size = os.fstat(file.fileno()).st_size
+    if declared > _MOST_TIMES * size + _ALWAYS:
+        raise _BadFileError(f"{size:,} bytes that declare to hold {declared:,}")
+
+
+def _read_npz(file: BinaryIO) -> _Read:
+    with zipfile.ZipFile(file) as archive:
+        _check_size(sum(member.file_size for member in archive.infolist()), file)
+        arrays = {}
+        for member in archive.infolist():
+            if member.filename in arrays:
+                raise _BadFileError(f"two arrays named {member.filename!r}")
+            arrays[member.filename] = _read_npy(archive, member)
+    features, names = arrays.pop("features.npy", None), arrays.pop("files.npy", None)
+    if features is None or names is None:
+        raise _BadFileError("expected the arrays files and features")
+    if features.shape[1:] != (FEATURE_DIM,) or features.dtype.kind != "f" or features.dtype.itemsize != 4:
+        raise _BadFileError(f"expected features float32 (N, {FEATURE_DIM}), got {features.dtype} {features.shape}")
+    if names.dtype.kind != "U" or names.shape != features.shape[:1]:
+        raise _BadFileError(f"expected {len(features)} names, got {names.dtype} {names.shape}")
+    about = {}
+    for key, array in arrays.items():
+        if array.dtype.kind != "U" or array.shape:
+            raise _BadFileError(f"expected a text for {key}, got {array.dtype} {array.shape}")
+        about[key[: -len(".npy")]] = str(array[()])
+    return names.tolist(), features.astype(np.float32), about
+
+
+def _read_npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+    """The array of `member`, if that has the size that the array's header declares."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # the others unpack without a limit
+        raise _BadFileError(f"{member.filename} is packed in way {member.compress_type}; expected stored or deflated")
+    with archive.open(member) as data:
+        if np.lib.format.read_magic(data) != (1, 0):
+            raise _BadFileError(f"{member.filename} is not of version 1.0 of the npy format")
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(data)
+        size = math.prod(shape) * dtype.itemsize
+        if dtype.kind not in "Uf" or fortran_order or not 0 <= size <= member.file_size:
+            raise _BadFileError(f"{member.filename} declares to hold {dtype} {shape} in {member.file_size:,} bytes")
+        raw = data.read(size)  # with a limit: what is packed may hold more than it declares
+        if len(raw) != size or data.read(1):
+            raise _BadFileError(f"{member.filename} has not the {size:,} bytes of {dtype} {shape}")
+    return np.frombuffer(raw, dtype).reshape(shape)
+
+
+def _read_parquet(file: BinaryIO) -> _Read:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(source)
+    # Names stay in a dictionary: a long one that each row points to would else be written out for each.
+    with pq.ParquetFile(file, read_dictionary=["file"]) as parquet:
+        footer, schema = parquet.metadata, parquet.schema_arrow
+        groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
+        columns = [group.column(j) for group in groups for j in range(group.num_columns)]
+        packed = {column.compression for column in columns} - {"UNCOMPRESSED", "SNAPPY"}
+        if packed:  # these can hold a thousand times their size
+            raise _BadFileError(f"compressed by {', '.join(packed)}; expected SNAPPY or nothing")
+        if schema.names != ["file", "feature"] or schema.field("feature").type != pa.list_(pa.float32(), FEATURE_DIM):
+            raise _BadFileError(f"expected the columns file and feature, the latter of {FEATURE_DIM} floats")
+        _check_size(max(footer.num_rows * 4 * FEATURE_DIM, sum(column.num_values for column in columns) * 4), file)
+        _check_size(sum(column.total_uncompressed_size for column in columns), file)
+        table = parquet.read()
     stored: dict[bytes, bytes] = table.schema.metadata or {}
     about = {key.decode()[6:]: value.decode() for key, value in stored.items() if key.startswith(b"osnet.")}
+    if table["file"].null_count or table["feature"].null_count:
+        raise _BadFileError("a row without a name or a feature")
+    names: list[str] = []
+    for chunk in table["file"].chunks:
+        known = chunk.dictionary.to_pylist()
+        names += [known[place] for place in chunk.indices.to_pylist()]
     column = table["feature"].combine_chunks()
-    features: NDArray[Any] = np.asarray(column.flatten(), np.float32).reshape(-1, FEATURE_DIM)
-    return table["file"].to_pylist(), features, about
+    features: NDArray[Any] = np.asarray(column.flatten(), np.float32).reshape(len(names), FEATURE_DIM)
+    return names, features, about
 
 
-def _read_csv(source: Path) -> tuple[list[str], NDArray[np.float32], dict[str, str]]:
-    import csv
-
-    with open(source, newline="", encoding="utf-8") as file:
-        about = json.loads(file.readline()[2:])
-        rows = csv.reader(file)
-        next(rows)
-        names, values = [], []
-        for row in rows:
-            names.append(row[0])
-            values.append(np.array(row[1:], np.float32))
+def _read_csv(file: BinaryIO) -> _Read:
+    lines = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    first = lines.readline()
+    about = json.loads(first[2:]) if first.startswith("# ") else None
+    if not isinstance(about, dict) or not all(isinstance(value, str) for value in about.values()):
+        raise _BadFileError("expected a first line that says what the features were made with")
+    rows = csv.reader(lines, strict=True)
+    if next(rows, None) != _columns():
+        raise _BadFileError(f"expected the columns file, f0 to f{FEATURE_DIM - 1}")
+    names: list[str] = []
+    values: list[NDArray[np.float32]] = []
+    for row in rows:
+        if len(row) != 1 + FEATURE_DIM:
+            raise _BadFileError(f"row {len(names) + 1} has {len(row)} cells; expected {1 + FEATURE_DIM}")
+        names.append(text_of_cell(row[0]))
+        values.append(np.array(row[1:], np.float32))
     return names, np.stack(values) if values else np.empty((0, FEATURE_DIM), np.float32), about

@@ -24,6 +24,7 @@ from osnet.checkpoint.mindspore import read_ckpt, write_ckpt
 from osnet.checkpoint.safetensors import read_safetensors, write_safetensors
 from osnet.checkpoint.torch import find_state_dict, read_torch, write_torch
 from osnet.errors import CheckpointError
+from tests.fuzzing import damaged
 from tests.oracles.ckpt import dim, entry, field, floats, varint
 
 MEMORY_TIMES = 4
@@ -113,27 +114,7 @@ def mutated(kind: str, count: int | None, seed: int) -> Iterator[bytes]:
     while count is None or number < count:
         number += 1
         original, wrap = choose.choice(known)
-        raw = bytearray(original)
-        for _ in range(choose.choice((1, 1, 1, 2, 3, 6))):
-            place = choose.randrange(len(raw) + 1)
-            action = choose.randrange(7)
-            if action == 0 and place < len(raw):
-                raw[place] ^= 1 << choose.randrange(8)
-            elif action == 1 and place < len(raw):
-                raw[place] = choose.randrange(256)
-            elif action == 2:
-                del raw[place : place + choose.choice((1, 1, 2, 4, 8, 30))]
-            elif action == 3:
-                raw[place:place] = choose.choice(pieces)
-            elif action == 4:
-                piece = choose.choice(pieces)
-                raw[place : place + len(piece)] = piece
-            elif action == 5:
-                start = choose.randrange(len(raw) + 1)
-                raw[place:place] = raw[start : start + choose.choice((1, 4, 16, 64))]
-            elif choose.randrange(4) == 0:
-                del raw[place:]
-        yield wrap(bytes(raw))
+        yield wrap(damaged(original, choose, pieces))
 
 
 _Wrapped = tuple[bytes, Callable[[bytes], bytes]]
