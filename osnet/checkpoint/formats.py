@@ -24,17 +24,25 @@ _TITLES = {
 }
 
 
+def known_format(name: str) -> str | None:
+    """``mindspore``, ``torch`` or ``safetensors`` from the suffix of a file's name, None for another suffix.
+
+    torchreid puts the epoch behind its suffix: ``model.pth.tar-60``.
+    """
+    lower = re.sub(r"\.pth\.tar-\d+$", ".pth.tar", PurePath(name).name.lower())
+    return next((kind for suffix, kind in SUFFIXES.items() if lower.endswith(suffix)), None)
+
+
 def format_of(name: str) -> str:
-    """``mindspore``, ``torch`` or ``safetensors`` from the suffix of a file's name.
+    """As `known_format`.
 
     Raises:
         WeightsError: another suffix; the message lists the known ones.
     """
-    lower = PurePath(name).name.lower()
-    for suffix, kind in SUFFIXES.items():
-        if lower.endswith(suffix):
-            return kind
-    if lower.endswith(".md"):
+    kind = known_format(name)
+    if kind is not None:
+        return kind
+    if name.lower().endswith(".md"):
         raise WeightsError(
             f"{name!r} is a model card, and weights are asked for; fetch its checkpoint first: osnet fetch {name}"
         )

@@ -149,19 +149,23 @@ def cache_remove(
 
 
 def convert(
-    src: Annotated[Path, typer.Argument(help="Weights: .ckpt .pth .pth.tar .pt .safetensors")],
+    src: Annotated[str, typer.Argument(help="Weights: .ckpt .pth .pth.tar .pt .safetensors; or a model, fetched.")],
     dst: Annotated[Path, typer.Argument(help="File to write; its ending says the format.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DST if it is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Convert weights between formats, bit for bit."""
     from osnet.checkpoint.convert import convert as convert_file
+    from osnet.checkpoint.formats import format_of
+    from osnet.hub.fetch import fetch as fetch_file
+    from osnet.models.reference import names_weights_file
 
-    weights = convert_file(src, dst, overwrite=overwrite)
+    format_of(str(dst))  # before anything is fetched
+    weights = convert_file(src if names_weights_file(src) else fetch_file(src), dst, overwrite=overwrite)
     if as_json:
         print_json(
             {
-                "src": str(src),
+                "src": src,
                 "dst": str(dst),
                 "network": weights.variant.name,
                 "classifier": weights.num_classes,

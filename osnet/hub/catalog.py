@@ -45,6 +45,11 @@ def get_card(name: str | os.PathLike[str]) -> Card:
     uid = aliases().get(text.lower(), text.lower())
     if uid in _uids():
         return _card(uid)
+    if os.path.exists(text):  # noqa: PTH110 - False for a name too long for a path
+        kind = "folder" if Path(text).is_dir() else "file"
+        raise UnknownModelError(
+            f"{text!r:.200} is a {kind}, but not a model: expected a card (.md) or weights (.ckpt, .pth, ...)"
+        )
     near = difflib.get_close_matches(text.lower(), [*aliases(), *_uids()], n=4, cutoff=0.4) or list(aliases())
     raise UnknownModelError(
         f"unknown model {text!r:.200}: expected an alias, a uid or the path of a .md card. Nearest: {', '.join(near)}"

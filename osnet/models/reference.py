@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
-from osnet.checkpoint.formats import SUFFIXES
+from osnet.checkpoint.formats import SUFFIXES, known_format
 from osnet.checkpoint.weights import Weights, read_weights_file, weights_from_bytes
 from osnet.errors import DependencyError, OptionError, UnknownKeywordError, UnknownModelError
 from osnet.variants import VARIANTS
@@ -33,7 +33,7 @@ def check_fetch_keywords(fetch: Mapping[str, Any]) -> None:
 
 def names_weights_file(model: object) -> bool:
     """Whether `model` is a path to weights, by its ending."""
-    return isinstance(model, (str, os.PathLike)) and os.fspath(model).lower().endswith(tuple(SUFFIXES))
+    return isinstance(model, (str, os.PathLike)) and known_format(os.fspath(model)) is not None
 
 
 def read_weights(model: ModelLike = "osnet", **fetch: Any) -> Weights:

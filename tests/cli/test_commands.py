@@ -133,8 +133,9 @@ def test_convert_there_and_back(checkpoint: Path, tmp_path: Path) -> None:
     assert again["classifier"] == 10
     assert (tmp_path / "c.ckpt").read_bytes() == (tmp_path / "d.ckpt").read_bytes()
     refused(osnet("convert", checkpoint, tmp_path / "a.pth"), "exists")
-    refused(osnet("convert", Path("assets.md"), tmp_path / "e.pth"), "model card")
-    refused(osnet("convert", checkpoint, tmp_path / "e.onnx"), ".onnx")
+    assert osnet("convert", "osnet_x0_25_drawn", tmp_path / "f.pth").returncode == 0
+    refused(osnet("convert", Path("assets.md"), tmp_path / "e.pth"), "offline")
+    refused(osnet("convert", "osnet_x0_25_drawn", tmp_path / "e.onnx"), "e.onnx")
 
 
 def test_verify_a_file_and_the_cache(checkpoint: Path, tmp_path: Path) -> None:

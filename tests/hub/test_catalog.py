@@ -91,10 +91,18 @@ def test_a_path_is_that_file(tmp_path: Path) -> None:
         ("mindspore/1.4/osnet_msmt17", "osnet_msmt17"),
         ("resnet", "osnet"),
         ("", "osnet"),
-        ("../../../etc/passwd", "osnet"),
+        ("../../../etc/nothing", "osnet"),
     ],
 )
 def test_unknown_name_lists_the_nearest(name: str, near: str) -> None:
     with pytest.raises(UnknownModelError) as caught:
         get_card(name)
     assert near in str(caught.value).partition("Nearest: ")[2]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("model.onnx", "file"), ("run", "folder")])
+def test_a_path_that_is_no_card_is_not_taken_for_a_misspelt_name(name: str, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").touch()
+    (tmp_path / "run").mkdir()
+    with pytest.raises(UnknownModelError, match=rf"{name}' is a {kind}, .* expected a card \(\.md\) or weights"):
+        get_card(tmp_path / name)
