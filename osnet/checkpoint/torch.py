@@ -363,10 +363,11 @@ def _read_stream(data: bytes) -> Any:
 
     start = position
     most = _most_steps(data)
-    _, position = read_pickle(
+    position = read_pickle(
         view, start, find=_find, persistent=lambda identity: _persistent(declare, identity), max_steps=most
-    )
-    keys, position = read_pickle(view, position, find=_find, persistent=_no_storage, max_steps=most)
+    )[1]
+    few = 1000 + 3 * len(declared)
+    keys, position = read_pickle(view, position, find=_find, persistent=_no_storage, max_steps=few)
     if type(keys) is not list or any(type(key) is not str for key in keys) or sorted(keys) != sorted(declared):
         raise CheckpointError("the list of storages in the file is not that of its tensors; the file is damaged")
     storages: dict[str, Array] = {}
