@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from osnet.evaluation.distances import distances
-from osnet.evaluation.protocols import JUNK, arrange, get_protocol
+from osnet.evaluation.protocols import JUNK, get_protocol, index_labels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -138,14 +138,14 @@ def confusions(evaluation: Evaluation, near: Nearest, *, count: int = 8) -> list
 
 def _counts(labels: Labels, query: int, same: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which of the gallery rows `same`, all of the query's person, the protocol counts."""
-    if not labels.protocol.same_camera_left_out:
+    if not labels.same_camera_left_out:
         return np.ones(len(same), np.bool_)
     counted: NDArray[np.bool_] = labels.gallery_cameras[same] != labels.query_cameras[query]
     return counted
 
 
 def _labels(evaluation: Evaluation) -> Labels:
-    return arrange(
+    return index_labels(
         get_protocol(evaluation.protocol),
         **evaluation.labels,
         queries=len(evaluation.query),

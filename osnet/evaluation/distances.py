@@ -7,17 +7,19 @@ are taken in float64.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from osnet.errors import DataError, OptionError
-from osnet.evaluation.parallel import over_rows
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
+Result = TypeVar("Result")
 
 METRICS = ("cosine", "euclidean")
 """Known metrics; ``euclidean`` is the squared distance."""
@@ -190,3 +192,23 @@ def finish(block: Floats, offset: Floats, bias: Floats | None, scale: Floats | N
             np.maximum(part, 0, out=part)
 
     over_rows(len(block), share)
+
+
+def workers() -> int:
+    """Number of CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def over_rows(rows: int, job: Callable[[int, int], Result]) -> list[Result]:
+    """Run ``job(start, stop)`` over `rows` rows in contiguous shares, one a worker; results in the order of the rows.
+
+    The first exception of a job is raised once all have ended.
+    """
+    shares = min(workers(), rows)
+    if shares <= 1:
+        return [job(0, rows)]
+    cuts = [rows * i // shares for i in range(shares + 1)]
+    with ThreadPoolExecutor(shares) as pool:
+        return list(pool.map(job, cuts[:-1], cuts[1:]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,10 +16,11 @@ from osnet.data.load import load_records
 from osnet.data.records import DataSet, Record, cameras, persons
 from osnet.errors import DataError, OptionError
 from osnet.evaluation.claims import Claim, claims_of, why_not_comparable
+from osnet.evaluation.compiled_loops import require_numba
 from osnet.evaluation.distances import check_metric, check_pair, row_blocks
 from osnet.evaluation.feature_cache import Progress, embed_cached
 from osnet.evaluation.open_set import FALSE_ALARM_RATES, OpenSet, open_set
-from osnet.evaluation.protocols import arrange, get_protocol
+from osnet.evaluation.protocols import get_protocol, index_labels
 from osnet.evaluation.ranking import Ranking, rank, rank_distances
 from osnet.evaluation.rerank import K1, K2, LAMBDA, check_settings, doubt, reranked
 from osnet.evaluation.verification import FALSE_POSITIVE_RATES, Verification, verify_pairs
@@ -254,7 +254,7 @@ def evaluate_all(
 ) -> Iterator[Evaluation]:
     """Every model on every data set, model by model. Arguments and errors as `evaluate`; all data sets are checked, and
     all weights read, before anything is computed."""
-    importlib.import_module("osnet.evaluation.counting")  # if numba is missing, say so now
+    require_numba()
     check_metric(metric)
     for name, value in (("rerank", rerank), ("flip", flip), ("distractors", distractors), ("cache", cache)):
         if not isinstance(value, (bool, np.bool_)):  # any word is true
@@ -324,7 +324,7 @@ def _task(data: DataLike, dataset: str, protocol: str | None, pool: str | None, 
             f"{data.root}: pool={pool!r} wants tracklets and this data set names none; "
             "give a csv or parquet table with the column tracklet"
         )
-    labels = arrange(get_protocol(data.protocol), **_labels(query, gallery), queries=len(query), size=len(gallery))
+    labels = index_labels(get_protocol(data.protocol), **_labels(query, gallery), queries=len(query), size=len(gallery))
     if not labels.matches.any():
         raise DataError(
             f"{data.root}: no query has a right answer under protocol {data.protocol!r}; see osnet doctor {data.root}"

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from osnet.errors import DataError, OptionError
-from osnet.evaluation.distances import check_metric, check_pair, row_blocks
-from osnet.evaluation.parallel import over_rows
-from osnet.evaluation.protocols import JUNK, arrange, get_protocol
+from osnet.evaluation.compiled_loops import nearest_matches, require_numba
+from osnet.evaluation.distances import check_metric, check_pair, over_rows, row_blocks
+from osnet.evaluation.protocols import JUNK, get_protocol, index_labels
 from osnet.evaluation.verification import too_few
 
 Array = npt.NDArray[Any]
@@ -134,12 +134,12 @@ def open_set(
         raise OptionError(f"hold_out is a share from 0 to below 1, got {hold_out!r}")
     query, gallery = check_pair(query, gallery, metric)
     cameras = (query_cameras, gallery_cameras)
-    labels = arrange(chosen, query_ids, gallery_ids, *cameras, queries=len(query), size=len(gallery))
+    labels = index_labels(chosen, query_ids, gallery_ids, *cameras, queries=len(query), size=len(gallery))
     if hold_out:
         people = np.unique(labels.query_ids[labels.matches > 0])
         held_out = np.random.default_rng(seed).permutation(people)[: round(hold_out * len(people))]
         remaining = np.where(np.isin(labels.gallery_ids, held_out), JUNK, labels.gallery_ids)
-        labels = arrange(chosen, labels.query_ids, remaining, *cameras, queries=len(query), size=len(gallery))
+        labels = index_labels(chosen, labels.query_ids, remaining, *cameras, queries=len(query), size=len(gallery))
 
     enrolled = labels.matches > 0
     stranger = (labels.ends == labels.starts) & (labels.query_ids != JUNK)
@@ -150,16 +150,12 @@ def open_set(
             "every query is of a person in the gallery: there are no strangers to turn away; "
             "take some people out of the gallery with hold_out=0.5"
         )
-    from osnet.evaluation import pairing
-
+    require_numba()
     right, wrong = np.full(len(query), np.inf, np.float32), np.full(len(query), np.inf, np.float32)
     for rows, block in row_blocks(query, gallery, metric):
 
         def share(start: int, stop: int, first: int = rows.start, block: Array = block) -> None:
-            pairing.nearest_answers(
-                block[start:stop], first + start, labels.order, labels.starts, labels.ends, labels.gallery_cameras,
-                labels.query_cameras, chosen.same_camera_left_out, labels.junk, right, wrong,
-            )  # fmt: skip
+            nearest_matches(block[start:stop], first + start, labels, right, wrong)
 
         over_rows(len(block), share)
     nearest = np.minimum(right, wrong)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -58,9 +58,10 @@ def get_protocol(name: str) -> Protocol:
         raise OptionError(f"unknown protocol {name!r}. Known: {', '.join(PROTOCOLS)}.") from None
 
 
-@dataclass(frozen=True, eq=False)
-class Labels:
-    """Who is on the query and gallery images and which camera saw them, arranged for looking up right answers.
+class Labels(NamedTuple):
+    """Who is on the query and gallery images and which camera saw them, indexed for looking up matches.
+
+    A named tuple of arrays, so that compiled loops take it whole.
 
     Attributes:
         query_ids, gallery_ids: int64 (Q,), (G,).
@@ -69,10 +70,10 @@ class Labels:
         starts, ends: ``order[starts[q]:ends[q]]`` are the entries of query q's identity; none for a junk query.
         groups: first and last-plus-one place in `order` of each identity of the gallery, junk left out (P, 2).
         junk: gallery entries of identity `JUNK`.
-        matches: number of right answers of each query that the protocol leaves in (Q,).
+        matches: number of matches of each query that the protocol leaves in (Q,).
+        same_camera_left_out: as the protocol has it.
     """
 
-    protocol: Protocol
     query_ids: Integers
     gallery_ids: Integers
     query_cameras: Integers
@@ -83,9 +84,10 @@ class Labels:
     groups: Integers
     junk: Integers
     matches: Integers
+    same_camera_left_out: bool
 
 
-def arrange(
+def index_labels(
     protocol: Protocol,
     query_ids: Any,
     gallery_ids: Any,
@@ -94,7 +96,7 @@ def arrange(
     queries: int,
     size: int,
 ) -> Labels:
-    """Check the labels of `queries` queries and a gallery of `size` and arrange them.
+    """Check the labels of `queries` queries and a gallery of `size` and index them.
 
     Identities are whole numbers or strings; cameras, where `protocol` wants them, whole numbers from 0 on.
 
@@ -125,8 +127,8 @@ def arrange(
         matches = matches - _seen_by_same_camera(query_ids, gallery_ids, query_cameras, gallery_cameras)
     matches[query_ids == JUNK] = 0
     return Labels(
-        protocol, query_ids, gallery_ids, query_cameras, gallery_cameras, order, starts, ends, groups,
-        np.flatnonzero(gallery_ids == JUNK), matches,
+        query_ids, gallery_ids, query_cameras, gallery_cameras, order, starts, ends, groups,
+        np.flatnonzero(gallery_ids == JUNK), matches, protocol.same_camera_left_out,
     )  # fmt: skip
 
 

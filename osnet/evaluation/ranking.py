@@ -23,9 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from osnet.errors import DataError, OptionError
-from osnet.evaluation.distances import check_metric, check_pair, row_blocks
-from osnet.evaluation.parallel import over_rows
-from osnet.evaluation.protocols import Labels, arrange, get_protocol
+from osnet.evaluation.compiled_loops import rank_rows, require_numba, single_shot_rows
+from osnet.evaluation.distances import check_metric, check_pair, over_rows, row_blocks
+from osnet.evaluation.protocols import Labels, get_protocol, index_labels
 
 Array = npt.NDArray[Any]
 Doubles = npt.NDArray[np.float64]
@@ -112,10 +112,10 @@ def rank(
     check_metric(metric)
     _check_counts(max_rank=max_rank, repeats=repeats, seed=seed)
     query, gallery = check_pair(query, gallery, metric)
-    labels = arrange(
+    labels = index_labels(
         chosen, query_ids, gallery_ids, query_cameras, gallery_cameras, queries=len(query), size=len(gallery)
     )
-    counter = _Counter(labels, repeats if chosen.single_shot else 0, seed)
+    counter = _Counter(chosen.name, labels, repeats if chosen.single_shot else 0, seed)
     for rows, block in row_blocks(query, gallery, metric):
         counter.add(rows.start, block)
     return counter.ranking(max_rank, metric)
@@ -147,10 +147,10 @@ def rank_distances(
         raise DataError(f"distances have shape {matrix.shape}: there is no {'gallery' if len(matrix) else 'query'}")
     if matrix.dtype not in (np.float32, np.float64):
         matrix = matrix.astype(np.float32 if matrix.dtype == np.float16 else np.float64)
-    labels = arrange(
+    labels = index_labels(
         chosen, query_ids, gallery_ids, query_cameras, gallery_cameras, queries=len(matrix), size=matrix.shape[1]
     )
-    counter = _Counter(labels, repeats if chosen.single_shot else 0, seed)
+    counter = _Counter(chosen.name, labels, repeats if chosen.single_shot else 0, seed)
     counter.add(0, np.ascontiguousarray(matrix))
     return counter.ranking(max_rank, None)
 
@@ -164,15 +164,14 @@ def _check_counts(*, max_rank: int, repeats: int, seed: int) -> None:
 class _Counter:
     """Takes blocks of rows and keeps each query's figures."""
 
-    def __init__(self, labels: Labels, repeats: int, seed: int) -> None:
-        from osnet.evaluation import counting
-
-        self._counting = counting
+    def __init__(self, protocol: str, labels: Labels, repeats: int, seed: int) -> None:
+        require_numba()
+        self._protocol = protocol
         self._labels = labels
         self._seed = seed
         queries = len(labels.query_ids)
         if not labels.matches.any():
-            raise DataError(_no_valid_query(labels))
+            raise DataError(_no_valid_query(protocol, labels))
         self._precisions = np.full(queries, np.nan)
         self._penalties = np.full(queries, np.nan)
         self._firsts = np.zeros(queries, np.int64)
@@ -183,17 +182,11 @@ class _Counter:
 
         def share(start: int, stop: int) -> None:
             rows, first = block[start:stop], first_query + start
-            bad = self._counting.rank_rows(
-                rows, first, labels.order, labels.starts, labels.ends, labels.gallery_cameras, labels.query_cameras,
-                labels.protocol.same_camera_left_out, labels.junk, self._precisions, self._firsts, self._penalties,
-            )  # fmt: skip
+            bad = rank_rows(rows, first, labels, self._precisions, self._firsts, self._penalties)
             if bad >= 0:
                 raise DataError(f"the distances of query {first + bad} hold NaN or infinity")
             if self._shots is not None:
-                self._counting.single_shot_rows(
-                    rows, first, labels.order, labels.starts, labels.ends, labels.groups, labels.gallery_cameras,
-                    labels.query_cameras, self._seed, self._shots,
-                )  # fmt: skip
+                single_shot_rows(rows, first, labels, self._seed, self._shots)
 
         over_rows(len(block), share)
 
@@ -206,7 +199,7 @@ class _Counter:
             cmc=np.cumsum(reached) / len(ranks),
             mINP=float(self._penalties[valid].mean()),
             valid_queries=int(valid.sum()),
-            protocol=self._labels.protocol.name,
+            protocol=self._protocol,
             metric=metric,
             average_precision=self._precisions,
             first_match=self._firsts,
@@ -216,12 +209,12 @@ class _Counter:
         )
 
 
-def _no_valid_query(labels: Labels) -> str:
+def _no_valid_query(protocol: str, labels: Labels) -> str:
     count = len(labels.query_ids)
     if (labels.ends > labels.starts).any():
         return (
             f"all right answers of the {count} queries come from the query's own camera, which protocol "
-            f"{labels.protocol.name!r} leaves out: use a gallery from other cameras, or protocol='camera-blind'"
+            f"{protocol!r} leaves out: use a gallery from other cameras, or protocol='camera-blind'"
         )
     return (
         f"none of the identities of the {count} queries appears in the gallery of {len(labels.gallery_ids)}: "

@@ -10,23 +10,30 @@ equally near, the one that comes first (queries, then gallery) is the nearer; to
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from osnet.checks import check_integer, check_number
-from osnet.evaluation.distances import Floats, check_metric, check_pair, squared_norms
-from osnet.evaluation.parallel import over_rows
-
-if TYPE_CHECKING:
-    from types import ModuleType
+from osnet.evaluation.compiled_loops import compiled, require_numba
+from osnet.evaluation.distances import Floats, check_metric, check_pair, over_rows, squared_norms
 
 Array = npt.NDArray[Any]
-Sparse = tuple[Array, Array, Array]
+
+
+class Sparse(NamedTuple):
+    """A sparse matrix of R rows, as scipy's CSR: row i has ``values[indptr[i]:indptr[i + 1]]`` at ``columns[...]``."""
+
+    indptr: Array
+    columns: Array
+    values: Array
+
 
 _TILE = 1536
 _CHUNK = 2048
+_STRIDE = 256  # entries looked at together before any of them is taken for a neighbour
 
 
 K1, K2, LAMBDA = 20, 6, 0.3
@@ -84,31 +91,24 @@ def doubt(gallery: int, k1: int) -> tuple[str, ...]:
 def reranked(query: Any, gallery: Any, k1: int, k2: int, lambda_value: float, metric: str) -> Floats:
     """As `rerank`, without its checks of the settings and its warning."""
     query, gallery = check_pair(query, gallery, metric)
-    from osnet.evaluation import reciprocal
-
+    require_numba()
     features, norms = _prepare(query, gallery, metric)
     total = len(features)
     reach, half = min(k1 + 1, total), min(int(np.around(k1 / 2)) + 1, total)
     k2 = min(int(k2), total)
     matrix = np.empty((len(query), len(gallery)), np.float32)
-    who, farthest = _neighbours(reciprocal, features, norms, max(reach, k2), matrix)
+    who, farthest = _neighbours(features, norms, max(reach, k2), matrix)
 
     half_sets, half_sizes = np.empty((total, half), np.int32), np.empty(total, np.int32)
-    over_rows(total, lambda a, b: reciprocal.half_reach(who, half, half_sets, half_sizes, a, b))
-    rows = _encode(reciprocal, features, norms, farthest, who, reach, half_sets, half_sizes)
+    over_rows(total, lambda a, b: _half_reach_loop(who, half, half_sets, half_sizes, a, b))
+    rows = _encode(features, norms, farthest, who, reach, half_sets, half_sizes)
     if k2 > 1:
-        rows = _expand(reciprocal, who, k2, rows)
-    indptr, columns, values = rows
-    kept = indptr[-1] - indptr[len(query)]
-    column_indptr, of, weights = np.zeros(total + 1, np.int64), np.empty(kept, np.int32), np.empty(kept, np.float32)
-    reciprocal.by_column(indptr, columns, values, len(query), column_indptr, of, weights)
+        rows = _expand(who, k2, rows)
+    kept = rows.indptr[-1] - rows.indptr[len(query)]
+    columns = Sparse(np.zeros(total + 1, np.int64), np.empty(kept, np.int32), np.empty(kept, np.float32))
+    _transpose_loop(rows, len(query), columns)
     weight: Any = np.float32(lambda_value)  # a double would make all of the last step double
-    over_rows(
-        len(query),
-        lambda a, b: reciprocal.blend(
-            indptr, columns, values, column_indptr, of, weights, farthest, weight, a, b, matrix
-        ),
-    )
+    over_rows(len(query), lambda a, b: _blend_loop(rows, columns, farthest, weight, a, b, matrix))
     return matrix
 
 
@@ -123,7 +123,7 @@ def _prepare(query: Floats, gallery: Floats, metric: str) -> tuple[Floats, Float
     return features, np.full(len(features), 0.5, np.float32)
 
 
-def _neighbours(loops: ModuleType, features: Floats, norms: Floats, count: int, matrix: Floats) -> tuple[Array, Floats]:
+def _neighbours(features: Floats, norms: Floats, count: int, matrix: Floats) -> tuple[Array, Floats]:
     """Numbers of each image's `count` nearest (itself among them), nearest first, and its farthest distance.
 
     The distances between queries and gallery are left in `matrix`.
@@ -140,18 +140,16 @@ def _neighbours(loops: ModuleType, features: Floats, norms: Floats, count: int, 
             right = min(left + _TILE, total)
             block = buffer[: (bottom - top) * (right - left)].reshape(bottom - top, right - left)
             np.matmul(doubled, features[left:right].T, out=block)
-            _take_rows(loops, block, norms, top, left, near, who, farthest)
+            _take_rows(block, norms, top, left, near, who, farthest)
             if left > top:
-                _take_columns(loops, block, top, left, near, who, farthest)
+                _take_columns(block, top, left, near, who, farthest)
             if top < queries < right:
                 rows, first = min(bottom, queries), max(left, queries)
                 matrix[top:rows, first - queries : right - queries] = block[: rows - top, first - left :]
     return who, farthest
 
 
-def _take_rows(
-    loops: ModuleType, block: Floats, norms: Floats, top: int, left: int, near: Array, who: Array, farthest: Array
-) -> None:
+def _take_rows(block: Floats, norms: Floats, top: int, left: int, near: Array, who: Array, farthest: Array) -> None:
     def share(start: int, stop: int) -> None:
         for first in range(start, stop, 32):  # a few rows at a time stay in the cache over all passes
             last = min(first + 32, stop)
@@ -160,24 +158,22 @@ def _take_rows(
             part += norms[rows, None]
             np.maximum(part, 0, out=part)
             np.maximum(farthest[rows], part.max(axis=1), out=farthest[rows])
-            loops.take_rows(part, top + first, left, near, who)
+            _offer_rows_loop(part, top + first, left, near, who)
 
     over_rows(len(block), share)
 
 
-def _take_columns(
-    loops: ModuleType, block: Floats, top: int, left: int, near: Array, who: Array, farthest: Array
-) -> None:
+def _take_columns(block: Floats, top: int, left: int, near: Array, who: Array, farthest: Array) -> None:
     def share(start: int, stop: int) -> None:
         part, columns = block[:, start:stop], slice(left + start, left + stop)
         np.maximum(farthest[columns], part.max(axis=0), out=farthest[columns])
-        loops.take_columns(part, top, left + start, near, who)
+        _offer_columns_loop(part, top, left + start, near, who)
 
     over_rows(block.shape[1], share)
 
 
 def _encode(
-    loops: ModuleType, features: Array, norms: Array, farthest: Array, who: Array, reach: int,
+    features: Array, norms: Array, farthest: Array, who: Array, reach: int,
     half_sets: Array, half_sizes: Array,
 ) -> Sparse:  # fmt: skip
     """Each image's weights over its expanded reciprocal neighbours."""
@@ -190,7 +186,7 @@ def _encode(
             sizes = np.empty(last - first, np.int64)
             columns = np.empty((last - first, width), np.int32)
             values = np.empty((last - first, width), np.float32)
-            loops.encode(
+            _encode_loop(
                 features, norms, farthest, who, reach, half_sets, half_sizes, first, last, sizes, columns, values
             )
             used = np.arange(width) < sizes[:, None]
@@ -199,23 +195,219 @@ def _encode(
 
     parts = [part for share_parts in over_rows(len(features), share) for part in share_parts]
     sizes, columns, values = (np.concatenate(arrays) for arrays in zip(*parts))
-    return _pointers(sizes), columns, values
+    return Sparse(_pointers(sizes), columns, values)
 
 
-def _expand(loops: ModuleType, who: Array, k2: int, rows: Sparse) -> Sparse:
+def _expand(who: Array, k2: int, rows: Sparse) -> Sparse:
     """The mean of the rows of each image's `k2` nearest."""
-    indptr, columns, values = rows
     total = len(who)
     sizes = np.empty(total, np.int64)
-    over_rows(total, lambda a, b: loops.expanded_sizes(who, k2, indptr, columns, a, b, sizes))
+    over_rows(total, lambda a, b: _expanded_sizes_loop(who, k2, rows, a, b, sizes))
     pointers = _pointers(sizes)
-    new_columns, new_values = np.empty(pointers[-1], np.int32), np.empty(pointers[-1], np.float32)
-    over_rows(
-        total,
-        lambda a, b: loops.expand(who, k2, indptr, columns, values, a, b, pointers, new_columns, new_values),
-    )
-    return pointers, new_columns, new_values
+    mean = Sparse(pointers, np.empty(pointers[-1], np.int32), np.empty(pointers[-1], np.float32))
+    over_rows(total, lambda a, b: _expand_loop(who, k2, rows, a, b, mean))
+    return mean
 
 
 def _pointers(sizes: Array) -> Array:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)])
+
+
+@compiled
+def _insert(value: float, index: int, near: Array, who: Array) -> None:
+    """Put a neighbour into a list sorted by distance, after those as near: the caller comes in rising `index`."""
+    place = near.size - 1
+    while place > 0 and near[place - 1] > value:
+        near[place] = near[place - 1]
+        who[place] = who[place - 1]
+        place -= 1
+    near[place] = value
+    who[place] = index
+
+
+@compiled
+def _offer_rows_loop(block: Array, first_row: int, first_column: int, near: Array, who: Array) -> None:
+    """Offer each row of a block of distances its columns as neighbours."""
+    last = near.shape[1] - 1
+    for r in range(block.shape[0]):
+        row, mine, others = block[r], near[first_row + r], who[first_row + r]
+        for start in range(0, row.size, _STRIDE):
+            stop = min(row.size, start + _STRIDE)
+            limit = mine[last]
+            hits = np.uint32(0)
+            for j in range(start, stop):
+                hits = np.uint32(hits + np.uint32(row[j] < limit))
+            if hits:
+                for j in range(start, stop):
+                    if row[j] < mine[last]:
+                        _insert(row[j], first_column + j, mine, others)
+
+
+@compiled
+def _offer_columns_loop(block: Array, first_row: int, first_column: int, near: Array, who: Array) -> None:
+    """Offer each column of a block of distances its rows as neighbours."""
+    last = near.shape[1] - 1
+    columns = block.shape[1]
+    limits = near[first_column : first_column + columns, last].copy()
+    for r in range(block.shape[0]):
+        row = block[r]
+        for start in range(0, columns, _STRIDE):
+            stop = min(columns, start + _STRIDE)
+            hits = np.uint32(0)
+            for j in range(start, stop):
+                hits = np.uint32(hits + np.uint32(row[j] < limits[j]))
+            if hits:
+                for j in range(start, stop):
+                    if row[j] < limits[j]:
+                        _insert(row[j], first_row + r, near[first_column + j], who[first_column + j])
+                        limits[j] = near[first_column + j, last]
+
+
+@compiled
+def _mutual(who: Array, one: int, reach: int, found: Array) -> int:
+    """Put the k-reciprocal neighbours of `one` into `found`: those among its first `reach` with it among theirs."""
+    count = 0
+    for a in range(reach):
+        other = who[one, a]
+        for b in range(reach):
+            if who[other, b] == one:
+                found[count] = other
+                count += 1
+                break
+    return count
+
+
+@compiled
+def _half_reach_loop(who: Array, reach: int, sets: Array, sizes: Array, start: int, stop: int) -> None:
+    """Reciprocal neighbours of images ``start`` to ``stop`` within the half reach that the expansion looks at."""
+    for i in range(start, stop):
+        sizes[i] = _mutual(who, i, reach, sets[i])
+
+
+@partial(compiled, reorder_sums=True)
+def _dot(a: Array, b: Array) -> float:
+    total = np.float32(0)
+    for i in range(a.size):
+        total += a[i] * b[i]
+    return total  # type: ignore[return-value]
+
+
+@compiled
+def _encode_loop(
+    features: Array, norms: Array, farthest: Array, who: Array, reach: int,
+    half_sets: Array, half_sizes: Array, start: int, stop: int, sizes: Array, columns: Array, values: Array,
+) -> None:  # fmt: skip
+    """Weights of images ``start`` to ``stop`` over their expanded reciprocal neighbours; equations 3 to 7 of the paper.
+
+    Features as `rerank` prepares them: distance is ``norms[i] + norms[j] - 2 * dot``. The neighbours' squared distance
+    is taken relative to the squared distance to the farthest image. Fills rows from 0 on.
+    """
+    seen = np.full(features.shape[0], -1, np.int64)
+    core = np.empty(reach, np.int64)
+    in_core = np.full(features.shape[0], -1, np.int64)
+    for i in range(start, stop):
+        out = i - start
+        cores = _mutual(who, i, reach, core)
+        count = 0
+        for a in range(cores):
+            in_core[core[a]] = i
+            seen[core[a]] = i
+            columns[out, count] = core[a]
+            count += 1
+        for a in range(cores):
+            candidate = core[a]
+            size = half_sizes[candidate]
+            shared = 0
+            for b in range(size):
+                shared += in_core[half_sets[candidate, b]] == i
+            if shared * 3 > 2 * size:
+                for b in range(size):
+                    other = half_sets[candidate, b]
+                    if seen[other] != i:
+                        seen[other] = i
+                        columns[out, count] = other
+                        count += 1
+        total = 0.0
+        scale = farthest[i]
+        for a in range(count):
+            other = columns[out, a]
+            distance = max(norms[i] + norms[other] - 2 * _dot(features[i], features[other]), 0.0)
+            share = distance / scale if scale > 0 else 0.0  # before it is squared: the square may overflow
+            weight = np.exp(-share * share)
+            values[out, a] = weight
+            total += weight
+        for a in range(count):
+            values[out, a] /= total
+        sizes[out] = count
+
+
+@compiled
+def _expanded_sizes_loop(who: Array, k2: int, source: Sparse, start: int, stop: int, sizes: Array) -> None:
+    """Number of nonzeros of the mean over each image's `k2` nearest, for images ``start`` to ``stop``."""
+    seen = np.full(who.shape[0], -1, np.int64)
+    for i in range(start, stop):
+        count = 0
+        for a in range(k2):
+            other = who[i, a]
+            for k in range(source.indptr[other], source.indptr[other + 1]):
+                if seen[source.columns[k]] != i:
+                    seen[source.columns[k]] = i
+                    count += 1
+        sizes[i] = count
+
+
+@compiled
+def _expand_loop(who: Array, k2: int, source: Sparse, start: int, stop: int, mean: Sparse) -> None:
+    """Local query expansion: the mean of the rows of each image's `k2` nearest (section 3.5 of the paper)."""
+    place = np.full(who.shape[0], -1, np.int64)
+    for i in range(start, stop):
+        first = mean.indptr[i]
+        end = first
+        for a in range(k2):
+            other = who[i, a]
+            for k in range(source.indptr[other], source.indptr[other + 1]):
+                column = source.columns[k]
+                if place[column] < first:  # places only rise, so what an earlier image left is below
+                    place[column] = end
+                    mean.columns[end] = column
+                    mean.values[end] = 0
+                    end += 1
+                mean.values[place[column]] += source.values[k] / k2
+
+
+@compiled
+def _transpose_loop(source: Sparse, first_row: int, target: Sparse) -> None:
+    """The rows of `source` from `first_row` on, as rows of columns in `target`; row numbers start at 0 there."""
+    for k in range(source.indptr[first_row], source.indptr[-1]):
+        target.indptr[source.columns[k] + 1] += 1
+    for c in range(target.indptr.size - 1):
+        target.indptr[c + 1] += target.indptr[c]
+    place = target.indptr[:-1].copy()
+    for i in range(first_row, source.indptr.size - 1):
+        for k in range(source.indptr[i], source.indptr[i + 1]):
+            c = source.columns[k]
+            target.columns[place[c]] = i - first_row
+            target.values[place[c]] = source.values[k]
+            place[c] += 1
+
+
+@compiled
+def _blend_loop(
+    queries: Sparse, gallery: Sparse, farthest: Array, weight: float, start: int, stop: int, matrix: Array
+) -> None:
+    """Turn plain distances in `matrix` (Q, G) into re-ranked ones, ``start`` to ``stop``; equations 10 and 12.
+
+    `queries` has a row for each query, `gallery` a row for each column that a gallery image may share with it.
+    """
+    overlap = np.empty(matrix.shape[1], np.float32)
+    for i in range(start, stop):
+        overlap[:] = 0
+        for k in range(queries.indptr[i], queries.indptr[i + 1]):
+            mine, column = queries.values[k], queries.columns[k]
+            for m in range(gallery.indptr[column], gallery.indptr[column + 1]):
+                overlap[gallery.columns[m]] += min(mine, gallery.values[m])
+        scale = farthest[i]
+        for j in range(matrix.shape[1]):
+            fraction = matrix[i, j] / scale if scale > 0 else np.float32(0)
+            jaccard = 1 - overlap[j] / (2 - overlap[j])
+            matrix[i, j] = jaccard * (1 - weight) + fraction * fraction * weight

@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from osnet.errors import DataError, OptionError
-from osnet.evaluation.distances import check_metric, check_pair, row_blocks, squared_norms
-from osnet.evaluation.parallel import over_rows
-from osnet.evaluation.protocols import JUNK, Labels, arrange, get_protocol
+from osnet.evaluation.compiled_loops import count_pairs, require_numba
+from osnet.evaluation.distances import check_metric, check_pair, over_rows, row_blocks, squared_norms
+from osnet.evaluation.protocols import JUNK, Labels, get_protocol, index_labels
 
 Array = npt.NDArray[Any]
 Doubles = npt.NDArray[np.float64]
@@ -189,15 +189,14 @@ def verify_pairs(
     chosen = get_protocol(protocol)
     check_metric(metric)
     query, gallery = check_pair(query, gallery, metric)
-    labels = arrange(
+    labels = index_labels(
         chosen, query_ids, gallery_ids, query_cameras, gallery_cameras, queries=len(query), size=len(gallery)
     )
     genuine_pairs, impostor_pairs = _numbers_of_pairs(labels)
     if not genuine_pairs or not impostor_pairs:
         kind = "of different people" if genuine_pairs else "of one person"
         raise DataError(f"the query and the gallery have no pair {kind} under protocol {protocol!r}: nothing to verify")
-    from osnet.evaluation import pairing
-
+    require_numba()
     scale = BINS / _upper_bound(query, gallery, metric)
     genuine, impostor = np.zeros(BINS + 1, np.int64), np.zeros(BINS + 1, np.int64)
     skipped = labels.query_ids == JUNK
@@ -205,10 +204,7 @@ def verify_pairs(
 
         def share(start: int, stop: int, first: int = rows.start, block: Array = block) -> tuple[Integers, Integers]:
             same, different = np.zeros(BINS + 1, np.int64), np.zeros(BINS + 1, np.int64)
-            pairing.count_pairs(
-                block[start:stop], first + start, labels.order, labels.starts, labels.ends, labels.gallery_cameras,
-                labels.query_cameras, chosen.same_camera_left_out, labels.junk, skipped, scale, same, different,
-            )  # fmt: skip
+            count_pairs(block[start:stop], first + start, labels, skipped, scale, same, different)
             return same, different
 
         for same, different in over_rows(len(block), share):

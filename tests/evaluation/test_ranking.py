@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from osnet.errors import DataError, OptionError
 from osnet.evaluation import distances as distances_module
-from osnet.evaluation.counting import _FEW
+from osnet.evaluation.compiled_loops import _FEW
 from osnet.evaluation.distances import distances
 from osnet.evaluation.protocols import PROTOCOLS
 from osnet.evaluation.ranking import rank, rank_distances
