@@ -18,6 +18,7 @@ from osnet.cli.options import (
     print_json,
     say,
 )
+from osnet.escaping import name_of_text
 
 if TYPE_CHECKING:
     from osnet.hub.inventory import CachedFile
@@ -144,7 +145,7 @@ def cache_remove(
     from osnet.hub.inventory import remove_cached
 
     for name in names:
-        for path in remove_cached(name, cache_dir):
+        for path in remove_cached(name_of_text(name), cache_dir):
             say(f"removed {path}")
 
 

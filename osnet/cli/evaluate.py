@@ -20,6 +20,7 @@ from osnet.cli.options import (
     say,
 )
 from osnet.errors import OptionError, OsnetError
+from osnet.escaping import printable, text_of_name
 
 if TYPE_CHECKING:
     from osnet.evaluation.evaluate import Evaluation
@@ -189,7 +190,7 @@ def _write_calibration(result: "Evaluation", path: Path) -> None:
         calibrate(
             result.verification,
             checkpoint_sha256=result.weights.sha256,
-            data=[str(result.data.root)],
+            data=[text_of_name(str(result.data.root))],
             flip=result.flip,
             pool=result.pool,
             backend=result.backend,
@@ -303,7 +304,7 @@ def _percent(share: Optional[float]) -> str:
 
 def _print_columns(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """A plain table: text to the left, figures to the right."""
-    table = [heads, *rows]
+    table = [heads, *([printable(cell) for cell in row] for row in rows)]
     widths = [max(len(row[i]) for row in table) for i in range(len(heads))]
     left = [not any(row[i][:1].isdigit() for row in rows) for i in range(len(heads))]
     for row in table:

@@ -103,7 +103,7 @@ def _msmt17_folder(root: Path, part: str) -> Path:
 
 def _msmt17_list(root: Path, split: str) -> Iterator[tuple[str, int]]:
     file = _msmt17_file(root, split)
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(file.read_text(encoding="utf-8", errors="surrogateescape").splitlines(), 1):
         name, _, person = line.strip().rpartition(" ")
         if not line.strip():
             continue

@@ -67,7 +67,7 @@ def divide(images: Sequence[Image], people: Sequence[int], seed: int) -> tuple[s
 def _queries(images: Sequence[Image], places: Sequence[int], seed: int) -> list[int]:
     """Which of one person's images are queries."""
     places = sorted(places, key=lambda i: images[i].path.name)
-    rng = np.random.default_rng([seed, zlib.crc32(images[places[0]].person.encode())])
+    rng = np.random.default_rng([seed, zlib.crc32(images[places[0]].person.encode("utf-8", "surrogateescape"))])
     groups: dict[Hashable, list[int]] = defaultdict(list)
     for i in places:
         groups[images[i].camera].append(i)

@@ -9,6 +9,7 @@ from typing import Any
 from osnet.data.records import SPLITS, DataSet
 from osnet.data.splitting import Image, divide, numbered
 from osnet.errors import DataError
+from osnet.escaping import name_of_text
 
 COLUMNS = ("path", "person", "camera", "split", "tracklet")
 REQUIRED = ("path", "person")
@@ -17,6 +18,7 @@ REQUIRED = ("path", "person")
 def read_table(file: Path, *, seed: int = 0, split: str | None = None) -> DataSet:
     """One image a row. Paths are relative to the table's folder; only ``path`` and ``person`` must be there.
 
+    A path that is not UTF-8 may be written as it is in a csv, or as `osnet.escaping.text_of_name` writes it.
     People and cameras may be numbers or names. Without a ``split`` column all images go to `split`, or are divided
     between query and gallery by `seed`.
 
@@ -43,11 +45,8 @@ def read_table(file: Path, *, seed: int = 0, split: str | None = None) -> DataSe
                 f"table {str(file)!r}, row {number}: unknown split {cells['split']!r}. Known: {', '.join(SPLITS)}."
             )
         seen_by.append(cells["camera"])
-        images.append(
-            Image(
-                file.parent / cells["path"], cells["person"], None, cells["split"] or split, cells["tracklet"] or None
-            )
-        )
+        path = file.parent / name_of_text(cells["path"])
+        images.append(Image(path, cells["person"], None, cells["split"] or split, cells["tracklet"] or None))
     cameras = iter(numbered([camera for camera in seen_by if camera])[0])
     images = [image._replace(camera=next(cameras) if camera else None) for image, camera in zip(images, seen_by)]
     people, names = numbered([image.person for image in images])
@@ -65,11 +64,11 @@ def _text(cell: Any) -> str:
 
 def _csv(file: Path) -> tuple[list[dict[str, Any]], list[str]]:
     try:
-        with open(file, newline="", encoding="utf-8-sig") as lines:
+        with open(file, newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
             reader = csv.DictReader(lines, strict=True)
             rows = list(reader)
             columns = [column.strip() for column in reader.fieldnames or []]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, csv.Error) as error:
         raise DataError(f"cannot read table {str(file)!r}: {error}") from error
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values():

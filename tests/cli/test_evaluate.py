@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
 import pytest
 
 from osnet.checkpoint.mindspore import write_ckpt
+from osnet.escaping import text_of_name
 from osnet.evaluation.calibration import read_calibration
 from osnet.variants import VARIANTS
 from tests.cli.test_commands import osnet, refused
@@ -83,6 +85,30 @@ def test_table_calibration_and_report(checkpoint: Path, market: Path, tmp_path: 
     assert f"{made_by[1]} by {made_by[0]}" in run.stdout
     assert made_by[2] is None
     assert (tmp_path / "report" / "report.html").stat().st_size > 100_000
+
+
+def test_names_that_are_not_utf_8_from_end_to_end(checkpoint: Path, tmp_path: Path) -> None:
+    """An archive with Latin-1 names, as it is unpacked on Linux."""
+    accent = os.fsdecode(b"\xe9")
+    folder, cache = tmp_path / f"donn{accent}es", tmp_path / f"ca{accent}"
+    for i, person in enumerate((f"andr{accent}", "bo")):
+        for camera in (1, 2):
+            for shot in "ab":
+                image(folder / person / f"{shot}{accent}_cam{camera}.jpg", seed=20 * i + 10 * camera + ord(shot))
+    out = tmp_path / f"r{accent}"
+    run = osnet(
+        "eval", "-m", checkpoint, "-d", folder, "--cache-dir", cache, "--report", out, "--calibrate", f"{out}.json"
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert r"donn\udce9es" in run.stdout
+    assert r"\udce9_cam1.jpg" in (out / "report.html").read_text(encoding="utf-8")
+    assert read_calibration(f"{out}.json").data == (text_of_name(str(folder)),)
+    run = osnet("doctor", folder, "--json")
+    assert json.loads(run.stdout)["data"].endswith(r"donn\udce9es")
+    kept = image(cache / f"lost{accent}.ckpt.png").rename(cache / f"lost{accent}.ckpt")
+    (listed,) = [row["path"] for row in json.loads(osnet("cache", "--cache-dir", cache, "--json").stdout)]
+    assert osnet("cache", "remove", listed, "--cache-dir", cache).stdout == f"removed {text_of_name(str(kept))}\n"
+    assert not kept.exists()
 
 
 def test_figures_stand_when_the_report_fails(checkpoint: Path, market: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import h5py
@@ -225,6 +226,33 @@ def test_folder_with_names_and_without_cameras(tmp_path):
     assert sorted(record.person for record in found.split("gallery")) == [1, 2, 3]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+@pytest.mark.parametrize("layout", ["folder", "csv", "escaped csv", "parquet", "msmt17"])
+def test_names_that_are_not_utf_8(tmp_path, layout):
+    """As an archive with Latin-1 names leaves them on Linux; a table may hold the bytes, or our escape of them."""
+    name = os.fsdecode("andré/bébé_cam1.jpg".encode("latin-1"))
+    files = touch(tmp_path / "images", name, name.replace("cam1", "cam2"), "bo/1_cam1.jpg")
+    if layout == "folder":
+        found = load_records(files)
+        assert found.person_names == {1: "andr\udce9", 2: "bo"}
+    elif layout == "msmt17":
+        name = "0000/0000_000_03_b\udce9.jpg"
+        touch(tmp_path, f"train/{name}", f"test/{name}")
+        for part in ("train", "val", "query", "gallery"):
+            (tmp_path / f"list_{part}.txt").write_bytes(os.fsencode(f"{name} 1\n"))
+        found = load_records(tmp_path)
+    elif layout == "parquet":
+        table = {"path": [r"images/andr\udce9/b\udce9b\udce9_cam1.jpg"], "person": [r"andr\udce9"]}
+        pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / "data.parquet")
+        found = load_records(tmp_path / "data.parquet")
+    else:
+        path = r"andr\udce9/b\udce9b\udce9_cam1.jpg" if layout == "escaped csv" else name
+        (tmp_path / "data.csv").write_bytes(os.fsencode(f"path,person\nimages/{path},1\n"))
+        found = load_records(tmp_path / "data.csv")
+    assert any("\udce9" in record.path.name for record in found.records)
+    assert all(record.path.is_file() for record in found.records)
+
+
 def test_two_spellings_of_a_number_are_two_people(tmp_path):
     assert load_records(touch(tmp_path, "1/a.jpg", "01/a.jpg")).person_names == {1: "01", 2: "1"}
 
@@ -278,7 +306,8 @@ def test_table_of_numbers_with_gaps_and_no_splits(tmp_path):
         ("path,person\na,1,2\n", "row 2: expected 2 cells"),
         ("path,person\na\n", "row 2: expected 2 cells"),
         ("path,person\n", "holds no images"),
-        ("path,person\n\xff\n", "cannot read table"),
+        ("path,person\n\xff\n", "row 2: expected 2 cells"),
+        ('path,person\n"a,1\n', "cannot read table"),
     ],
 )
 def test_bad_csv(tmp_path, text, words):

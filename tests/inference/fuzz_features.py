@@ -33,8 +33,8 @@ from tests.fuzzing import damaged
 
 ALWAYS = 64 << 10
 """Instead of the 64 MiB that any file may hold: small files must show what large ones would do."""
-MEMORY_PLUS = 256 << 10
-"""What Python itself needs for reading and for an error, in bytes."""
+MEMORY_PLUS = 2 << 20
+"""What Python itself needs for an error, and numpy to parse a header of up to 10,000 characters, in bytes."""
 HANG_SECONDS = 60
 
 _NUMBERS = (0, 1, 2, 127, 128, 255, 511, 512, 513, 2**16, 2**31 - 1, 2**32 - 1, 2**63 - 1)

@@ -34,7 +34,7 @@ def refuse(text: str) -> None:
         (lambda path: [][0], "IndexError"),
         (lambda path: (["a"], np.zeros((2, 512), np.float32), {}), "for 1 names"),
         (lambda path: refuse("a\nb"), "for "),
-        (lambda path: refuse(f"{len(bytearray(8 << 20))}") if "case" in os.fspath(path) else refuse(""), "bytes for"),
+        (lambda path: refuse(f"{len(bytearray(16 << 20))}") if "case" in os.fspath(path) else refuse(""), "bytes for"),
     ],
     ids=["crash", "shape", "message", "memory"],
 )
