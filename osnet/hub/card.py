@@ -186,7 +186,7 @@ def render_card(card: Card) -> bytes:
     if place == len(card.entries):
         blocks += asset_block
     blocks += ["---", card.body] if card.body else ["---"]
-    return ("\n\n".join(blocks) + "\n").encode()
+    return ("\n\n".join(blocks) + "\n").encode("utf-8", "backslashreplace")  # a data set's name may be no UTF-8
 
 
 def _assets(node: frontmatter.Node, name: str) -> tuple[Asset, ...]:

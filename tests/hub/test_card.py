@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from osnet.errors import CardError, UnknownModelError
 from osnet.hub.card import REQUIRED, Asset, parse_card, read_card, render_card
 from osnet.hub.frontmatter import MAX_BYTES
+from tests.conftest import CardMaker
 
 SEED = Path(__file__).parents[2] / "assets.md"
 SHA256 = b"8bb1f05441d45cb6d4de816fdc6132f6096a35e1792156bf6b36b9f8d1f5abaa"
@@ -289,3 +290,9 @@ def test_fuzz_mutated_cards_are_read_or_refused(data: st.DataObject) -> None:
 def test_fuzz_any_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(CardError):
         parse_card(data)
+
+
+def test_a_name_that_is_not_utf_8_is_escaped_in_the_body(make_card: CardMaker) -> None:
+    card = make_card("https://download.mindspore.cn/x.ckpt", b"x", train_dataset="tr\udce9")
+    again = parse_card(render_card(replace(card, body="trained on tr\udce9")))
+    assert (again.dataset, again.body) == ("tr\udce9", r"trained on tr\udce9")
