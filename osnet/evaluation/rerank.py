@@ -83,8 +83,8 @@ def doubt(gallery: int, k1: int) -> tuple[str, ...]:
     if gallery >= k1:
         return ()
     return (
-        f"re-ranking compares the k1 = {k1} nearest images, but the gallery has {gallery}: everybody is a neighbour, "
-        "which can make the figures worse; take a k1 near the number of images of a person, or do not re-rank",
+        f"re-ranking compares the k1 = {k1} nearest images, but the gallery has {gallery}: other people are among "
+        "them, which can make the figures worse; take a k1 near the number of images of a person, or do not re-rank",
     )
 
 

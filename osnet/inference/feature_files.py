@@ -204,6 +204,7 @@ def read_features(path: str | os.PathLike[str]) -> tuple[list[str], NDArray[np.f
     try:
         with io.BufferedReader(open_regular(source)) as file:  # type: ignore[type-var]
             names, features, about = reader(file)
+        return [*map(name_of_text, names)], features, {key: name_of_text(value) for key, value in about.items()}
     except OSError as error:
         raise OptionError(f"{source}: cannot be read ({printable(error.strerror or error)})") from error
     except (
@@ -211,7 +212,6 @@ def read_features(path: str | os.PathLike[str]) -> tuple[list[str], NDArray[np.f
     ) as error:  # zipfile, numpy, pyarrow, csv and json raise what they like for bytes that make no sense
         reason = f"{error}" if isinstance(error, (_BadFileError, csv.Error)) else f"{type(error).__name__}: {error}"
         raise OptionError(f"{source}: not a feature file of this package ({printable(reason):.300})") from error
-    return [*map(name_of_text, names)], features, {key: name_of_text(value) for key, value in about.items()}
 
 
 _Read = tuple[list[str], "NDArray[np.float32]", dict[str, str]]

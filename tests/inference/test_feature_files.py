@@ -5,6 +5,8 @@ import functools
 import io
 import os
 import re
+import subprocess
+import sys
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -93,6 +95,7 @@ def npy(array: np.ndarray, shape: tuple[int, ...] | None = None, dtype: str | No
     return out.getvalue() + array.tobytes()
 
 
+DAMAGED = Path(__file__).parents[1] / "data" / "damaged_statistics.parquet"
 ROW, NAME = np.zeros((1, 512), np.float32), np.array(["a"])
 
 
@@ -187,6 +190,14 @@ def test_little_on_disk_does_not_take_much_memory(
             read_features(path)
 
     assert peak(read) < 8 << 20
+
+
+def test_damaged_statistics_do_not_end_the_process() -> None:
+    """Found by the fuzzer: for this file pyarrow's `metadata.row_group(0).column(j)` calls terminate()."""
+    code = f"from osnet.inference.feature_files import read_features; read_features({str(DAMAGED)!r})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "terminate" not in run.stderr
+    assert run.returncode == 0 or "OptionError" in run.stderr
 
 
 def test_a_long_name_of_every_row_is_kept_once(tmp_path: Path) -> None:
