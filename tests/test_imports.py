@@ -20,7 +20,8 @@ NEEDS_MINDSPORE = {"models/network.py", "data/pipeline.py"}
 LAYERS = ["ground", "low", "models", "inference", "middle", "upper", "cli"]
 ROOM = {
     **dict.fromkeys(
-        ("errors", "escaping", "checks", "variants", "files", "import_order", "_version", "__init__"), "ground"
+        ("errors", "escaping", "checks", "variants", "files", "image_files", "import_order", "_version", "__init__"),
+        "ground",
     ),
     **dict.fromkeys(("hub", "checkpoint", "data"), "low"),
     "models": "models",

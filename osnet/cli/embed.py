@@ -47,14 +47,15 @@ def embed(
 ) -> int:
     """Write the features of images to a file.
 
-    An unreadable image is named and left out, and the exit code is 1; with --strict nothing is written.
+    An unreadable image is named and left out, and the exit code is 1; with --strict nothing is written. Folders are
+    searched to the bottom for image files; other files in them are counted and named.
     """
     from tqdm import tqdm
 
+    from osnet.image_files import find_images, unused
     from osnet.inference.bulk import describe, embed_files
     from osnet.inference.embedder import Embedder
     from osnet.inference.feature_files import check_format
-    from osnet.inference.images import find_images
 
     check_format(out)
     find_images(inputs)  # a wrong folder is said before any weights are fetched
@@ -87,11 +88,14 @@ def embed(
                 "out": str(out),
                 "written": result.written,
                 "failed": list(result.failed),
+                "not_images": [str(path) for path in result.others],
                 "with": {**describe(embedder), "normalized": normalize, "flip": flip},
             }
         )
     else:
         say(f"{out}: {result.written} features of {embedder.weights.variant.name} in {embedder.precision}")
+    if result.others:
+        say(f"osnet: {unused(result.others)}", err=True)
     if result.failed:
         say(f"osnet: {len(result.failed)} images could not be read and were left out", err=True)
     return 1 if result.failed else 0

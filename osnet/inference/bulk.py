@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from osnet._version import __version__
 from osnet.errors import ImageError
+from osnet.image_files import find_images
 from osnet.inference.embedder import Embedder, prefetch
 from osnet.inference.feature_files import check_format, feature_writer
-from osnet.inference.images import find_images, prepare
+from osnet.inference.images import prepare
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,10 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BulkResult:
-    """What `embed_files` did: pictures written, and for each one that could not be read, the message."""
+    """What `embed_files` did.
+
+    Attributes:
+        written: images whose features are in the file.
+        failed: for each image that could not be read, the message.
+        others: files in the folders that are not images by their names, and folders that could not be read.
+    """
 
     written: int
     failed: tuple[str, ...]
+    others: tuple[Path, ...] = ()
 
 
 def embed_files(
@@ -41,7 +49,7 @@ def embed_files(
 
     Args:
         embedder: what to embed with.
-        inputs: image files and folders, as for `osnet.inference.images.find_images`.
+        inputs: image files and folders, as for `osnet.image_files.find_images`.
         out: ``.npz``, ``.parquet`` or ``.csv``, see `osnet.inference.feature_files`. Appears whole at the end.
         strict: an unreadable image ends it, and nothing is written.
         progress: called with (done, all) after each batch.
@@ -52,7 +60,7 @@ def embed_files(
         OptionError, DiskError: `out` cannot be written.
     """
     check_format(out)
-    paths = find_images(inputs)
+    paths, others = find_images(inputs)
     failed: list[str] = []
     names: deque[str] = deque()
 
@@ -77,7 +85,7 @@ def embed_files(
                 progress(written + len(failed), len(paths))
         if not written:
             raise ImageError(f"none of the {len(paths)} images could be read, nothing written; the first: {failed[0]}")
-    return BulkResult(written, tuple(failed))
+    return BulkResult(written, tuple(failed), tuple(others))
 
 
 def describe(embedder: Embedder) -> dict[str, str]:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from osnet.errors import ImageError, OptionError
-from osnet.inference.images import MAX_PIXELS, crop_boxes, find_images, load_image, prepare
+from osnet.image_files import MAX_PIXELS
+from osnet.inference.images import crop_boxes, load_image, prepare
 
 
 def picture(height: int = 40, width: int = 20, seed: int = 0) -> np.ndarray:
@@ -137,7 +138,7 @@ def test_damaged_and_hostile_files_are_named(tmp_path: Path) -> None:
         (np.zeros(5, np.uint8), r"\(H, W\)"),
         (None, "NoneType"),
         (np.full((4, 4, 3), 200, np.uint16), "values up to 200: 8 bits"),
-        (closed_image(), "open it again"),
+        (closed_image(), "closed image"),
         (Image.new("F", (4, 4)), "floating-point"),
         (Image.new("I", (4, 4), 70_000), "32-bit"),
     ],
@@ -190,21 +191,3 @@ def test_boxes_that_make_no_sense_are_refused() -> None:
             crop_boxes(frame, bad)
     with pytest.raises(ImageError, match="one frame"):
         crop_boxes(frame[None], [[0, 0, 5, 5]])
-
-
-def test_find_images_searches_folders_in_order(tmp_path: Path) -> None:
-    for name in ("b/2.JPG", "b/1.png", "a.jpeg", "notes.txt", ".hidden.jpg"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"x")
-    found = [str(p.relative_to(tmp_path)) for p in find_images([tmp_path])]
-    assert found == ["a.jpeg", "b/1.png", "b/2.JPG"]
-    assert find_images([tmp_path / "notes.txt"]) == [tmp_path / "notes.txt"]
-    assert find_images([tmp_path, tmp_path / "b"]) == find_images([tmp_path])
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ImageError, match="no images in this folder"):
-        find_images([tmp_path / "empty"])
-    with pytest.raises(ImageError, match="no such file or folder"):
-        find_images([tmp_path / "gone"])
-    (tmp_path / "film.mov").write_bytes(b"x")
-    with pytest.raises(ImageError, match="video"):
-        find_images([tmp_path / "film.mov"])

@@ -1,0 +1,269 @@
+"""Image files: which names are images, finding them in a folder, and decoding one safely. All commands share it.
+
+A file is decoded by the formats named here only, whatever its name says: Pillow would start Ghostscript for an EPS, and
+some of its other formats decode far more pixels than their header promises.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from io import BufferedReader
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Union, cast
+
+from osnet.errors import ImageError
+from osnet.files import open_regular
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
+
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+"""Pillow's names of the formats that are decoded; JPEG includes MPO, what many phones write."""
+
+MAX_PIXELS = 100_000_000
+"""A larger image is refused before it is decoded. All threads together hold no more decoded pixels than this."""
+
+MAX_BYTES = 4 * MAX_PIXELS
+"""A larger file is refused: WebP is read whole before its size is known."""
+
+_SYSTEM_FILES = ("thumbs.db", "desktop.ini")
+_WIDE_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+class Listing(NamedTuple):
+    """What a folder holds: image files, and what is not used: other files, and folders that cannot be read."""
+
+    images: list[Path]
+    others: list[Path]
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is taken for an image where nobody named it outright. Hidden files are not."""
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+
+
+def list_images(folder: PathLike) -> Listing:
+    """The files in `folder` and all folders below it, sorted by path.
+
+    Links are followed, each folder is listed once. Hidden files and folders, and those that Windows leaves behind
+    (Thumbs.db), are not mentioned.
+
+    Raises:
+        OSError: `folder` itself cannot be read.
+    """
+    found = Listing([], [])
+    seen = {_identity(os.stat(folder))}  # noqa: PTH116 - speed, as below
+    stack = [iter(_entries(folder))]
+    while stack:
+        entry = next(stack[-1], None)
+        if entry is None:
+            stack.pop()
+            continue
+        if entry.name.startswith(".") or entry.name.lower() in _SYSTEM_FILES:
+            continue
+        try:
+            if not entry.is_dir():
+                (found.images if is_image_name(entry.name) else found.others).append(Path(entry.path))
+                continue
+            identity = _identity(os.stat(entry.path))  # noqa: PTH116
+            if identity not in seen:
+                stack.append(iter(_entries(entry.path)))
+                seen.add(identity)
+        except OSError:
+            found.others.append(Path(entry.path))
+    return found
+
+
+def find_images(inputs: Iterable[PathLike]) -> Listing:
+    """The image files that `inputs` (files and folders) name; folders as `list_images` lists them.
+
+    A file that is named outright is taken whatever its suffix, except a video's.
+
+    Raises:
+        ImageError: a path does not exist, a folder has no image or cannot be read, or a file is a video.
+    """
+    images: list[Path] = []
+    others: list[Path] = []
+    for path in map(Path, inputs):
+        if path.is_dir():
+            try:
+                inside = list_images(path)
+            except OSError as error:
+                raise ImageError(f"{path}: the folder cannot be read ({error.strerror or error})") from None
+            if not inside.images:
+                known = " ".join(IMAGE_SUFFIXES)
+                raise ImageError(f"{path}: no images in this folder or below it (looked for {known})")
+            images.extend(inside.images)
+            others.extend(inside.others)
+        elif not path.exists():
+            raise ImageError(f"{path}: no such file or folder")
+        else:
+            refuse_video(path)
+            images.append(path)
+    found = dict.fromkeys(images)  # a folder and a folder inside it name some files twice
+    return Listing(list(found), [path for path in dict.fromkeys(others) if path not in found])
+
+
+def _entries(folder: PathLike) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+
+
+def _identity(state: os.stat_result) -> tuple[int, int]:
+    return state.st_dev, state.st_ino
+
+
+def unused(others: Sequence[Path]) -> str:
+    """What a user is told about the `others` of a listing: how many, and the first few."""
+    shown = ", ".join(map(str, others[:3])) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+    what = "1 file is" if len(others) == 1 else f"{len(others)} files are"
+    return f"{what} not used: {shown}; image files end in {' '.join(IMAGE_SUFFIXES)}"
+
+
+def refuse_video(path: Path) -> None:
+    """Raises:
+    ImageError: `path` is named like a video.
+    """
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        raise ImageError(
+            f"{path}: this is a video; expected images: cut the people out of its frames first, "
+            "or call osnet.Embedder()(frame, boxes=...) for each frame"
+        )
+
+
+@contextlib.contextmanager
+def decoded(source: PathLike | Image.Image) -> Iterator[Image.Image]:
+    """Yield an image file, or a Pillow image, as RGB, 8 bits a channel, upright.
+
+    Its pixels count against `MAX_PIXELS` until the block ends: whoever comes when there is no room for them waits, so
+    shrink it inside, and decode nothing else there. EXIF's orientation is undone. Grey becomes three equal channels, an
+    alpha channel is left out (as torchreid does), a palette is looked up, 16-bit greys are scaled to 8 bits. Of several
+    pictures in a file, the first is taken.
+
+    Raises:
+        ImageError: it cannot be read as a picture, for whatever reason; the message names the file.
+    """
+    with contextlib.ExitStack() as stack:
+        if isinstance(source, (str, os.PathLike)):
+            name = os.fspath(source)
+            image = stack.enter_context(_opened(Path(source)))
+        else:
+            name, image = "the image", source
+        stack.enter_context(_budget.of(_pixels(image, name)))
+        try:
+            picture = _upright_rgb(image, name)
+        except ImageError:
+            raise
+        except Exception as error:  # noqa: BLE001 - Pillow's decoders raise whatever a damaged file leads them to
+            raise _damaged(name, error) from None
+        yield picture
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    from PIL import Image, UnidentifiedImageError
+
+    refuse_video(path)
+    try:
+        file = BufferedReader(cast(Any, open_regular(path)))
+    except (OSError, ValueError) as error:
+        what = "no such file" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", None) or error
+        raise ImageError(f"{path}: {what}; expected an image file") from None
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_BYTES:
+            raise ImageError(f"{path}: the file has {size:,} bytes, over {MAX_BYTES:,}; expected a crop of a person")
+        try:
+            image = Image.open(file, formats=FORMATS)
+        except UnidentifiedImageError:
+            what = "not an image format that is known here" if size else "the file is empty"
+            raise ImageError(f"{path}: {what}; expected one of {', '.join(FORMATS)}") from None
+        except Image.DecompressionBombError:
+            raise ImageError(f"{path}: over {MAX_PIXELS} pixels, refused; expected a crop of a person") from None
+        except Exception as error:  # noqa: BLE001 - as above
+            raise _damaged(str(path), error) from None
+        with image:
+            yield image
+
+
+def _damaged(name: str, error: Exception) -> ImageError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return ImageError(f"{name}: cannot be decoded ({reason:.200}); replace it or leave it out")
+
+
+def _pixels(image: Image.Image, name: str) -> int:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{name}: {width}x{height} is over {MAX_PIXELS} pixels, refused before decoding; "
+            "expected a crop of a person"
+        )
+    if width == 0 or height == 0:
+        raise ImageError(f"{name}: {width}x{height} has no pixels; expected a crop of a person")
+    return width * height
+
+
+def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
+    from PIL import ExifTags, ImageOps
+
+    image.load()
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # exif_transpose alone would copy every image
+        image = ImageOps.exif_transpose(image) or image
+    if image.mode in _WIDE_MODES:
+        wide = image.convert("I")
+        low, high = cast("tuple[int, int]", wide.getextrema())
+        if low < 0 or high > 65535:
+            raise ImageError(f"{name}: 32-bit pixels have no agreed range; expected 8 or 16 bits a channel")
+        image = wide.point(_to_8_bits(), "L")
+    if image.mode == "F":
+        raise ImageError(f"{name}: floating-point pixels have no agreed range; expected 8 or 16 bits a channel")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # straight to RGB warns and picks the key colour
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+@lru_cache(maxsize=1)
+def _to_8_bits() -> list[int]:
+    """For each of 0..65535 its 8 bits, rounded; 65535 / 257 is 255 exactly."""
+    return [(value + 128) // 257 for value in range(65536)]
+
+
+class _Budget:
+    """How many pixels all threads may hold at once. First come, first served: a large image is not overtaken for ever.
+
+    No image is over `MAX_PIXELS`, so each gets its turn.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self._turn = threading.Lock()
+        self._changed = threading.Condition()
+        self._held = 0
+
+    @contextlib.contextmanager
+    def of(self, pixels: int) -> Iterator[None]:
+        with self._turn, self._changed:
+            self._changed.wait_for(lambda: self._held + pixels <= MAX_PIXELS)
+            self._held += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= pixels
+                self._changed.notify()
+
+
+_budget = _Budget()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_budget.reset)  # the threads that held some are not in the child
