@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -118,6 +119,12 @@ def publishing(path: PathLike, *, overwrite: bool = True) -> Iterator[Path]:
     sync_folder(final.parent)
 
 
+def is_private(path: Path) -> bool:
+    """Whether `path` is a file that a killed `publishing` left, by its name and kind."""
+    return _PRIVATE.fullmatch(path.name) is not None and stat.S_ISREG(path.lstat().st_mode)
+
+
+_PRIVATE = re.compile(r"\.[0-9a-f]{16}\.part")
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 

@@ -168,6 +168,35 @@ class TestInstall:
         assert tree(hub_dir) == before
         assert notes(check(card, hub_dir=hub_dir))[1] == ("osnet", False)
 
+    @pytest.mark.parametrize("kind", ["a folder", "a link", "a file", "a file in the copy", "a changed file"])
+    def test_what_others_put_where_the_copy_belongs_is_refused(self, kind: str, card: Card, hub_dir: Path) -> None:
+        copy = hub_dir / "mindspore/1.6/osnet/standalone"
+        precious = hub_dir / "precious.txt"
+        if "in the copy" in kind or "changed" in kind:
+            layout.install(card, hub_dir=hub_dir)
+            precious = copy / ("osnet/mine.py" if "in the copy" in kind else "osnet/variants.py")
+        else:
+            copy.parent.mkdir(parents=True)
+        if kind == "a folder":
+            precious = copy / "precious.txt"
+            copy.mkdir()
+        elif kind == "a link":
+            copy.symlink_to(hub_dir)
+        elif kind == "a file":
+            precious = copy
+        precious.write_text("mine")
+        with pytest.raises(CacheError, match=r"standalone.*: expected nothing, or what .* put there; move it away"):
+            layout.install(card, hub_dir=hub_dir)
+        assert precious.read_text() == "mine"
+
+    def test_another_checkpoint_in_its_place_is_not_overwritten(self, card: Card, hub_dir: Path) -> None:
+        path = hub_dir / "mindspore/1.6" / FILE
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"trained for a week")
+        with pytest.raises(CacheError, match="that `osnet hub install` did not put there; move it away"):
+            layout.install(card, hub_dir=hub_dir)
+        assert tree(hub_dir) == {f"mindspore/1.6/{FILE}": b"trained for a week"}
+
     @pytest.mark.parametrize(
         ("link", "repository", "name", "message"),
         [
@@ -230,6 +259,38 @@ class TestRemove:
         assert layout.remove(one, hub_dir=hub_dir) == (hub_dir / f"{UID}.md",)
         assert all(finding.good for finding in check(two, hub_dir=hub_dir))
         layout.remove(hub_dir=hub_dir)
+        assert list(hub_dir.iterdir()) == []
+
+    def test_leaves_what_was_put_there_since(self, card: Card, hub_dir: Path) -> None:
+        home = hub_dir / "mindspore/1.6"
+        layout.install(card, hub_dir=hub_dir)
+        mine = [home / "osnet/standalone/notes.txt", home / "osnet/standalone/osnet/variants.py", home / FILE]
+        mine += [home / "osnet_dukemtmc.md", home / "osnet/.mine.osnet-part/notes.txt"]
+        mine[-1].parent.mkdir()
+        for path in mine:
+            path.write_text("mine")
+        (home / "osnet/standalone/link").symlink_to(hub_dir)
+        assert layout.remove(card, hub_dir=hub_dir) == (home / "osnet/mindspore_hub_conf.py",)
+        left = [path for path in hub_dir.rglob("*") if path.is_file()]
+        assert sorted(left) == sorted(mine)
+        assert (home / "osnet/standalone/link").is_symlink()
+
+    def test_follows_no_link_in_place_of_the_copy(self, card: Card, hub_dir: Path, tmp_path: Path) -> None:
+        home = hub_dir / "mindspore/1.6"
+        layout.install(card, hub_dir=hub_dir)
+        (home / "osnet/standalone").rename(tmp_path / "moved")
+        (home / "osnet/standalone").symlink_to(tmp_path / "moved")
+        layout.remove(card, hub_dir=hub_dir)
+        assert (home / "osnet/standalone").is_symlink()
+        assert (tmp_path / "moved/osnet/variants.py").is_file()
+
+    def test_takes_what_python_compiled_and_a_killed_install_left(self, card: Card, hub_dir: Path) -> None:
+        folder = hub_dir / "mindspore/1.6/osnet"
+        layout.install(card, hub_dir=hub_dir)
+        (folder / "standalone/osnet/__pycache__").mkdir()
+        (folder / "standalone/osnet/__pycache__/variants.cpython-311.pyc").write_bytes(b"")
+        (folder / ".0123456789abcdef.osnet-part/osnet").mkdir(parents=True)
+        assert folder in layout.remove(card, hub_dir=hub_dir)
         assert list(hub_dir.iterdir()) == []
 
     def test_what_was_not_installed_is_an_error(self, card: Card, hub_dir: Path) -> None:
@@ -327,7 +388,7 @@ class TestCommandLine:
         code, out, _ = run("check", str(card.path), "--json", *to)
         assert (code, [row["good"] for row in json.loads(out)]) == (1, [True, True, False, True])
         code, out, _ = run("remove", *to)
-        assert (code, len(out.splitlines())) == (0, 3)
+        assert (code, len(out.splitlines())) == (0, 2)  # the damaged file is not what was installed: it stays
         assert run("remove", *to)[0] == 2
 
     def test_the_folder_is_mindspore_hubs_own(

@@ -6,6 +6,7 @@ A hidden receipt for each card says what stood there before, and `remove` leaves
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def install(model: Model = "osnet", *, hub_dir: str | os.PathLike[str] | None = 
     cache.make_folder(root)
     with cache.lock(root, "hub", timeout=_LOCK_SECONDS):
         _refuse_strangers(card, places)
-        receipt = new_receipt(card, places)
+        receipt = new_receipt(card, places, hashlib.sha256(data).hexdigest())
         cache.make_folder(places.card.parent)
         file = _verified(card, root, fetch)
         receipt.write()
@@ -59,7 +60,9 @@ def install(model: Model = "osnet", *, hub_dir: str | os.PathLike[str] | None = 
 
 
 def remove(model: Model | None = None, *, hub_dir: str | os.PathLike[str] | None = None) -> tuple[Path, ...]:
-    """Take away what `install` put there for `model`, or for all cards; what stood there before stays.
+    """Take away what `install` put there for `model`, or for all cards.
+
+    What stood there before stays, and so does what was changed or put there since. Folders go when they are empty.
 
     Returns:
         The paths that are gone.
@@ -104,11 +107,19 @@ def _refuse_strangers(card: Card, places: Places) -> None:
                 f"{places.checkpoint}: expected SHA-256 {card.checkpoint.sha256}, but {other.card} beside it needs "
                 f"{other.sha256} under that name; osnet hub remove that card first"
             )
-    if package.kind_of(places.folder) == "other":
+    content = cache.read(places.checkpoint, max_bytes=Limits().max_bytes)
+    if content is not None and content.sha256 != card.checkpoint.sha256 and not _laid_out(places):
         raise CacheError(
-            f"{places.folder}: expected the folder of `osnet hub install`, a clone of osnet's repository or nothing, "
-            "got something else; move it away"
+            f"{places.checkpoint}: expected SHA-256 {card.checkpoint.sha256} or nothing, got a file with "
+            f"{content.sha256} that `osnet hub install` did not put there; move it away"
         )
+    package.refuse_strangers(places.folder)
+
+
+def _laid_out(places: Places) -> bool:
+    """Whether an earlier `install` put the checkpoint there."""
+    name = places.checkpoint.name
+    return any(not other.had_checkpoint and other.checkpoint == name for other in receipts_in(places.card.parent))
 
 
 def _bytes_of(card: Card) -> bytes:
@@ -130,13 +141,21 @@ def _verified(card: Card, root: Path, fetch: dict[str, Any]) -> VerifiedFile:
     return fetch_verified(card, cache_dir=root, **fetch)
 
 
+def _is(path: Path, sha256: str) -> bool:
+    """Whether `path` is a file that still has the bytes that `install` wrote."""
+    with contextlib.suppress(CacheError):
+        content = None if path.is_symlink() else cache.read(path, max_bytes=Limits().max_bytes)
+        return content is not None and content.sha256 == sha256
+    return False
+
+
 def _take_away(receipt: Receipt) -> tuple[Path, ...]:
     home = receipt.path.parent
     others = [other for other in receipts_in(home) if other.path != receipt.path]
-    wanted = [] if receipt.had_card else [home / receipt.card]
+    wanted = {} if receipt.had_card else {home / receipt.card: receipt.card_sha256}
     if not receipt.had_checkpoint and receipt.checkpoint not in {other.checkpoint for other in others}:
-        wanted.append(home / receipt.checkpoint)
-    gone = [path for path in wanted if os.path.lexists(path)]
+        wanted[home / receipt.checkpoint] = receipt.sha256
+    gone = [path for path, sha256 in wanted.items() if _is(path, sha256)]
     for path in gone:
         path.unlink()
     if receipt.folder not in {other.folder for other in others}:

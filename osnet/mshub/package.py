@@ -2,24 +2,30 @@
 
 Our ``mindspore_hub_conf.py`` imports the installed osnet, so that an upgrade is seen. Where there is none (uninstalled
 since, or another Python) it takes the copy of the package that stands beside it. mindspore_hub puts the folder first on
-``sys.path``; the copy is one folder deeper, where it hides no installed package.
+``sys.path``; the copy is one folder deeper, where it hides no installed package. The copy lists its files with their
+SHA-256: whatever is not in that list, or was changed since, is the user's and is never replaced or removed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import re
 import secrets
 import shutil
 from pathlib import Path
 
 from osnet import __version__
+from osnet.errors import CacheError
 from osnet.files import open_regular, publish
 from osnet.hub import cache
 
 ENTRY = "mindspore_hub_conf.py"
 STANDALONE = "standalone"
 
+_LIST = ".osnet-copy"
+_PART = re.compile(r"\.[0-9a-f]{16}\.osnet-part")
 _MARK = "# Laid out by `osnet hub install`; `osnet hub remove` takes it away.\n"
 _ENTRY_TEXT = (
     _MARK
@@ -46,6 +52,8 @@ def kind_of(folder: Path) -> str:
     if not os.path.lexists(folder):
         return "nothing"
     entry = folder / ENTRY
+    if entry.is_symlink():
+        return "other"
     if folder.is_dir() and not os.path.lexists(entry):
         return "other" if folder.is_symlink() else "bare"
     if (folder / "hub_conf.py").is_file() and (folder / "osnet" / "variants.py").is_file():
@@ -56,23 +64,45 @@ def kind_of(folder: Path) -> str:
     return "other"
 
 
+def refuse_strangers(folder: Path) -> None:
+    """Raise unless `lay` may write into `folder`.
+
+    Raises:
+        CacheError: something stands there that `lay` did not put there, and would replace.
+    """
+    if kind_of(folder) == "other":
+        raise CacheError(
+            f"{folder}: expected the folder of `osnet hub install`, a clone of osnet's repository or nothing, "
+            "got something else; move it away"
+        )
+    if kind_of(folder) in ("nothing", "clone"):
+        return
+    copy = folder / STANDALONE
+    for path in [copy] if copy.is_symlink() or copy.is_file() else _files(copy)[1]:
+        raise CacheError(f"{path}: expected nothing, or what `osnet hub install` put there; move it away")
+
+
 def lay(folder: Path) -> None:
     """Put our entry point and the copy of the package into `folder`, unless a clone of the repository stands there.
 
     Raises:
-        CacheError, DiskError: it cannot be written.
+        CacheError, DiskError: something else stands there, or it cannot be written.
     """
+    refuse_strangers(folder)
     if kind_of(folder) == "clone":
         return
     cache.make_folder(folder)
     new, old, standalone = _private(folder), _private(folder), folder / STANDALONE
     package = Path(__file__).resolve().parents[1]
+    listed = []
     try:
         for source in sorted(package.rglob("*")):
             if source.suffix in (".py", ".md") and source.is_file():
-                target = new / "osnet" / source.relative_to(package)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, target)
+                name, data = Path("osnet") / source.relative_to(package), source.read_bytes()
+                (new / name).parent.mkdir(parents=True, exist_ok=True)
+                (new / name).write_bytes(data)
+                listed.append(f"{hashlib.sha256(data).hexdigest()}  {name.as_posix()}\n")
+        (new / _LIST).write_text("".join(listed), encoding="utf-8")
         with contextlib.suppress(FileNotFoundError):
             standalone.rename(old)
         new.rename(standalone)
@@ -93,16 +123,50 @@ def take(folder: Path) -> tuple[Path, ...]:
     if kind_of(folder) != "ours":
         return ()
     (folder / ENTRY).unlink()
-    for part in (folder / STANDALONE, *folder.glob(_private(folder, "*").name)):
-        if part.exists():
+    copy = folder / STANDALONE
+    if not copy.is_symlink():
+        for path in _files(copy)[0]:
+            path.unlink()
+        for below, _, _ in os.walk(copy, topdown=False):
+            with contextlib.suppress(OSError):  # what others put into it stays
+                Path(below).rmdir()
+    for part in folder.iterdir():
+        if _PART.fullmatch(part.name) and not part.is_symlink():  # left by an `install` that was killed
             shutil.rmtree(part)
-    with contextlib.suppress(OSError):  # what others put into it stays
+    with contextlib.suppress(OSError):
         folder.rmdir()
-    return (folder / ENTRY, folder / STANDALONE) if folder.exists() else (folder,)
+    if not folder.exists():
+        return (folder,)
+    return (folder / ENTRY,) if os.path.lexists(copy) else (folder / ENTRY, copy)
 
 
-def _private(folder: Path, token: str = "") -> Path:
-    return folder / f".{token or secrets.token_hex(8)}.osnet-part"
+def _files(copy: Path) -> tuple[list[Path], list[Path]]:
+    """The files below `copy` that `lay` wrote, with what Python compiled from them; and the files that others did."""
+    sums: dict[Path, str] = {}
+    with contextlib.suppress(OSError, ValueError), open_regular(copy / _LIST) as file:
+        for line in file.read().decode().splitlines():
+            sha256, _, name = line.partition("  ")
+            sums[copy / name] = sha256
+    ours: list[Path] = []
+    others: list[Path] = []
+    for below, folders, names in os.walk(copy):
+        links = [name for name in folders if (Path(below) / name).is_symlink()]
+        for path in (Path(below) / name for name in (*names, *links)):
+            source = path.parent.with_name(f"{path.name.partition('.')[0]}.py")
+            compiled = path.parent.name == "__pycache__" and path.suffix == ".pyc" and source in sums
+            mine = compiled or path == copy / _LIST or _sha256(path) == sums.get(path, "none")
+            (ours if mine and sums and not path.is_symlink() else others).append(path)
+    return ours, others
+
+
+def _sha256(path: Path) -> str:
+    with contextlib.suppress(OSError), open_regular(path) as file:
+        return hashlib.sha256(file.read()).hexdigest()
+    return ""
+
+
+def _private(folder: Path) -> Path:
+    return folder / f".{secrets.token_hex(8)}.osnet-part"
 
 
 def describe(folder: Path) -> tuple[bool, str]:

@@ -25,6 +25,7 @@ class Receipt:
     folder: str
     checkpoint: str
     sha256: str
+    card_sha256: str
     had_card: bool
     had_checkpoint: bool
 
@@ -49,12 +50,12 @@ def receipts_in(home: Path) -> list[Receipt]:
     return found
 
 
-def new_receipt(card: Card, places: Places) -> Receipt:
-    """What stands there now, unless an earlier `install` put it there."""
+def new_receipt(card: Card, places: Places, card_sha256: str) -> Receipt:
+    """What stands there now, unless an earlier `install` put it there; `card_sha256`: of the card to be laid out."""
     others = [other for other in receipts_in(places.card.parent) if other.checkpoint == places.checkpoint.name]
     for receipt in others:
         if receipt.path == receipt_of(places) and receipt.folder == places.folder.name:
-            return replace(receipt, sha256=card.checkpoint.sha256)
+            return replace(receipt, sha256=card.checkpoint.sha256, card_sha256=card_sha256)
     ours = any(not other.had_checkpoint for other in others)
     return Receipt(
         receipt_of(places),
@@ -62,6 +63,7 @@ def new_receipt(card: Card, places: Places) -> Receipt:
         places.folder.name,
         places.checkpoint.name,
         card.checkpoint.sha256,
+        card_sha256,
         had_card=os.path.lexists(places.card),
         had_checkpoint=os.path.lexists(places.checkpoint) and not ours,
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from osnet.errors import DiskError, LockError, OptionError
-from osnet.files import publish
+from osnet.files import is_private, publish
 from osnet.training.config import TrainConfig, read_config
 
 CONFIG, METRICS, LAST, BEST, CURVES, ORIGIN = (
@@ -148,7 +148,7 @@ class Run:
         except OSError as error:
             raise DiskError(f"cannot write into {str(self.root)!r}: {error.strerror or error}") from error
         try:
-            for left in self.root.glob(".*.part"):  # by a process that was killed while it saved
+            for left in filter(is_private, self.root.glob(".*.part")):  # by a process that was killed while it saved
                 left.unlink()
             yield
         finally:

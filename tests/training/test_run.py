@@ -11,13 +11,14 @@ from osnet.training.run import Run
 
 def test_a_folder_whose_run_had_not_begun_is_taken_and_one_with_a_run_is_not(tmp_path: Path) -> None:
     (tmp_path / "origin.json").write_text("{}")
-    (tmp_path / ".0123.part").write_text("")
+    (tmp_path / ".0123456789abcdef.part").write_text("")
+    (tmp_path / ".mine.part").write_text("not of a killed run")
     run = Run.create(tmp_path, TrainConfig(), {"data": "x"})
     assert run.origin == {"data": "x"}
     with pytest.raises(OptionError, match=r"holds config\.yaml.*--resume"):
         Run.create(tmp_path, TrainConfig(), {})
     with run.locked():
-        assert not list(tmp_path.glob(".*.part"))
+        assert [path.name for path in tmp_path.glob(".*.part")] == [".mine.part"]
 
 
 def test_two_processes_do_not_write_one_run(tmp_path: Path) -> None:
