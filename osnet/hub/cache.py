@@ -20,7 +20,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 from osnet.errors import CacheError, DiskError, LockError
 from osnet.files import open_regular
@@ -75,15 +75,21 @@ def read(path: Path, *, max_bytes: int, keep: bool = False) -> Content | None:
         if state.st_size > max_bytes:
             raise CacheError(f"{path}: expected at most {max_bytes} bytes, got {state.st_size}; move it away")
         try:
-            if keep:
-                data = file.read(state.st_size)
-                return Content(hashlib.sha256(data).hexdigest(), len(data), data)
-            digest, size = hashlib.sha256(), 0
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
-                size += len(chunk)
+            return hash_file(file, keep=keep)
         except OSError as error:
             raise CacheError(f"{path}: reading failed: {error.strerror}; check the disk") from None
+
+
+def hash_file(file: BinaryIO, *, keep: bool = False) -> Content:
+    """What the open `file` holds from its first byte on; with `keep`, the hashed bytes as well."""
+    file.seek(0)
+    if keep:
+        data = file.read(os.fstat(file.fileno()).st_size)
+        return Content(hashlib.sha256(data).hexdigest(), len(data), data)
+    digest, size = hashlib.sha256(), 0
+    while chunk := file.read(CHUNK):
+        digest.update(chunk)
+        size += len(chunk)
     return Content(digest.hexdigest(), size, None)
 
 

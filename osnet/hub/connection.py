@@ -7,10 +7,12 @@ the socket itself is shut down, and whatever read is waiting ends.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -115,7 +117,14 @@ def get(
 
     Proxies and the certificate bundle come from the environment (``HTTPS_PROXY``, ``REQUESTS_CA_BUNDLE``), credentials
     never do.
+
+    Raises:
+        OSError: the certificate bundle is neither a file nor a folder.
     """
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    usable = not bundle or Path(bundle).is_file() or Path(bundle).is_dir()
+    if not usable and url[:6].lower() == "https:":  # requests would wait for a FIFO's writer
+        raise OSError(f"expected the certificate bundle {bundle!r} to be a file or folder")
     with _Session() as session:
         session.auth = _NoCredentials()
         for prefix in ("https://", "http://"):

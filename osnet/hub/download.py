@@ -16,9 +16,9 @@ from typing import Any
 import requests
 import urllib3.exceptions
 
-from osnet.errors import DownloadError, HashError, OsnetError, UrlError
+from osnet.errors import CacheError, DownloadError, HashError, OsnetError, UrlError
 from osnet.hub import connection, urls
-from osnet.hub.cache import free, refuse
+from osnet.hub.cache import Content, free, refuse
 from osnet.hub.connection import Watch
 from osnet.hub.partial import Partial
 from osnet.hub.progress import Bar
@@ -56,14 +56,27 @@ class _UnreachableError(DownloadError):
 
 
 def download(
-    addresses: Sequence[str], partial: Partial, *, rules: urls.Rules, limits: Limits, deadline: float, bar: Bar
-) -> None:
+    addresses: Sequence[str],
+    partial: Partial,
+    *,
+    rules: urls.Rules,
+    limits: Limits,
+    deadline: float,
+    bar: Bar,
+    keep: bool = False,
+) -> Content:
     """Fill `partial` with the bytes whose SHA-256 it names, from the first address that has them.
+
+    Whatever goes wrong at one address, but for the disk, leads to the next.
 
     Args:
         addresses: tried in order; while others remain, one gets half of the time that is left, and the next goes on
             where it stopped.
         deadline: moment of the monotonic clock.
+        keep: give the bytes as well.
+
+    Returns:
+        What `partial` holds on the disk.
 
     Raises:
         HashError: no address had the bytes, and at least one had others.
@@ -81,13 +94,17 @@ def download(
         if left <= 0:
             break
         share = left if index == len(addresses) - 1 else left / 2
-        with Watch(time.monotonic() + share) as watch:
-            try:
-                return _Address(url, partial, rules, limits, watch, bar).download()
-            except (DownloadError, HashError, UrlError) as error:
-                failures.append(error)
-                if isinstance(error, _UnreachableError):
-                    unreachable.add(origin)
+        try:
+            with Watch(time.monotonic() + share) as watch:
+                return _Address(url, partial, rules, limits, watch, bar, keep).download()
+        except (DownloadError, HashError, UrlError) as error:
+            failures.append(error)
+            if isinstance(error, _UnreachableError):
+                unreachable.add(origin)
+        except CacheError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a hostile reply makes requests and urllib3 raise what they like
+            failures.append(DownloadError(f"{url}: the request failed ({type(error).__name__}: {_reason(error)})"))
     raise _summary(failures)
 
 
@@ -105,16 +122,19 @@ def _summary(failures: Sequence[OsnetError]) -> OsnetError:
 class _Address:
     """The attempts at one address."""
 
-    def __init__(self, url: str, partial: Partial, rules: urls.Rules, limits: Limits, watch: Watch, bar: Bar) -> None:
+    def __init__(
+        self, url: str, partial: Partial, rules: urls.Rules, limits: Limits, watch: Watch, bar: Bar, keep: bool
+    ) -> None:
         self.url = url
         self.partial = partial
         self.rules = rules
         self.limits = limits
         self.watch = watch
         self.bar = bar
+        self.keep = keep
         self.etag: str | None = None
 
-    def download(self) -> None:
+    def download(self) -> Content:
         limits, partial = self.limits, self.partial
         attempt, delay, fresh_starts = 0, limits.backoff, 0
         while True:
@@ -139,18 +159,21 @@ class _Address:
                 time.sleep(pause)
                 delay *= 2
 
-    def _attempt(self) -> None:
+    def _attempt(self) -> Content:
         partial = self.partial
-        if partial.size and partial.matches():
-            return
         resumed = partial.size > 0
+        if resumed:
+            content = partial.read(keep=self.keep)
+            if content.sha256 == partial.sha256:
+                return content
         complete = self._receive()
-        if partial.matches():
-            return
+        content = partial.read(keep=self.keep)
+        if content.sha256 == partial.sha256:
+            return content
         if partial.size == 0:
             raise DownloadError(f"{self.url}: the server sent an empty file")
         error = HashError(
-            f"{self.url}: expected SHA-256 {partial.sha256}, got {partial.hexdigest()} from {partial.size} bytes"
+            f"{self.url}: expected SHA-256 {partial.sha256}, got {content.sha256} from {content.size} bytes"
             + _looks_like(partial.head(1024))
         )
         partial.restart()
@@ -221,6 +244,8 @@ class _Address:
         except requests.exceptions.ReadTimeout:
             raise _AgainError(DownloadError(f"{url}: no answer within {limits.read_timeout:g} s")) from None
         except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
+            if error.args and isinstance(error.args[0], urllib3.exceptions.ProtocolError):  # reached, and no HTTP
+                raise _AgainError(DownloadError(f"{url}: no HTTP reply ({_reason(error)})")) from None
             raise _AgainError(_UnreachableError(f"{url}: no connection ({_reason(error)})")) from None
         except requests.exceptions.RequestException as error:
             raise DownloadError(f"{url}: the request failed ({_reason(error)})") from None

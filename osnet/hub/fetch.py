@@ -1,11 +1,10 @@
-"""From a card to its verified file: decide, then act.
+"""From a card to its verified file: from the cache when it is there, else downloaded.
 
 A file is what its SHA-256 says, never what its name or the server says, and it is hashed again at every use.
 """
 
 from __future__ import annotations
 
-import enum
 import logging
 import os
 import time
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
 
-from osnet.errors import CacheError, HashError, OfflineError, OptionError
+from osnet.errors import HashError, OfflineError, OptionError, OsnetError
 from osnet.hub import cache, catalog, urls
 from osnet.hub.card import Card
 from osnet.hub.settings import Settings, read_settings
@@ -39,34 +38,6 @@ class VerifiedFile:
     data: bytes
     sha256: str
     card: Card
-
-
-class Found(enum.Enum):
-    """What stands where the card's file belongs."""
-
-    NOTHING = "nothing"
-    VALID = "valid"
-    DAMAGED = "damaged"
-
-
-class Step(enum.Enum):
-    """What to do about it."""
-
-    USE = "use"
-    DOWNLOAD = "download"
-    REFUSE_MISSING = "refuse: offline and missing"
-    REFUSE_DAMAGED = "refuse: offline and damaged"
-
-
-def decide(found: Found, *, elsewhere: bool, offline: bool, force: bool) -> Step:
-    """The one decision of a fetch. `elsewhere`: another file in the cache has the right SHA-256."""
-    if offline:
-        if found is Found.VALID or elsewhere:
-            return Step.USE
-        return Step.REFUSE_DAMAGED if found is Found.DAMAGED else Step.REFUSE_MISSING
-    if force or not (found is Found.VALID or elsewhere):
-        return Step.DOWNLOAD
-    return Step.USE
 
 
 def fetch(
@@ -154,23 +125,21 @@ def obtain(
         raise OptionError("force: expected no force when offline, got both; downloading again needs the network")
     deadline = time.monotonic() + settings.timeout
     sha256 = card.checkpoint.sha256
+    most = settings.limits.max_bytes
     beside = None if force else _beside(card, settings, keep=keep)
     if beside is not None:
         return beside
     final = cache.place(settings.cache, card)
-    found = _look(final, sha256, settings, force=force, keep=keep)
-    if found.step is Step.REFUSE_MISSING:
-        raise OfflineError(
-            f"{final}: expected the checkpoint of {card.uid} in the cache, found nothing, and offline; fetch it once "
-            f"without OSNET_OFFLINE, or copy the file with SHA-256 {sha256} there (published at {card.checkpoint.link})"
-        )
-    if found.step is Step.REFUSE_DAMAGED:
-        raise HashError(
-            f"{final}: expected SHA-256 {sha256}, got {found.damaged}, and offline; the file is kept: look at it, then "
-            "fetch again without OSNET_OFFLINE"
-        )
-    if found.path is not None and found.content is not None and found.step is Step.USE:
-        return found.path, found.content
+    content = cache.read(final, max_bytes=most, keep=keep)
+    if content is not None and content.sha256 == sha256 and not force:
+        return final, content
+    if content is not None and content.sha256 != sha256:
+        logger.warning("%s is damaged: expected SHA-256 %s, got %s", final, sha256, content.sha256)
+    elsewhere = None if force else cache.find(settings.cache, sha256, max_bytes=most, keep=keep)
+    if elsewhere is not None:
+        return elsewhere
+    if settings.offline:
+        raise _not_cached(card, final, content)
     rules = urls.rules(
         (asset.link for known in catalog.list_cards() for asset in known.assets),
         settings.allow_hosts,
@@ -183,17 +152,26 @@ def obtain(
     cache.make_folder(settings.cache)
     with cache.lock(settings.cache, sha256, timeout=max(deadline - time.monotonic(), 0)):
         if not force:  # another process may have been quicker
-            found = _look(final, sha256, settings, force=False, keep=keep, everywhere=False)
-            if found.path is not None and found.content is not None:
-                return found.path, found.content
-        _download(card, final, links, rules, settings, deadline, progress)
-    content = cache.read(final, max_bytes=settings.limits.max_bytes, keep=keep)
-    if content is None or content.sha256 != sha256:
-        raise CacheError(
-            f"{final}: the file changed as soon as it was published: expected SHA-256 {sha256}, got "
-            f"{content.sha256 if content else 'nothing'}; check the disk and what else writes there"
+            content = cache.read(final, max_bytes=most, keep=keep)
+            if content is not None and content.sha256 == sha256:
+                return final, content
+            elsewhere = cache.find(settings.cache, sha256, max_bytes=most, keep=keep, everywhere=False)
+            if elsewhere is not None:
+                return elsewhere
+        return final, _download(card, final, links, rules, settings, deadline, progress, keep)
+
+
+def _not_cached(card: Card, final: Path, content: cache.Content | None) -> OsnetError:
+    sha256 = card.checkpoint.sha256
+    if content is not None:
+        return HashError(
+            f"{final}: expected SHA-256 {sha256}, got {content.sha256}, and offline; the file is kept: look at it, "
+            "then fetch again without OSNET_OFFLINE"
         )
-    return final, content
+    return OfflineError(
+        f"{final}: expected the checkpoint of {card.uid} in the cache, found nothing, and offline; fetch it once "
+        f"without OSNET_OFFLINE, or copy the file with SHA-256 {sha256} there (published at {card.checkpoint.link})"
+    )
 
 
 def file_beside(card: Card) -> Path | None:
@@ -215,29 +193,6 @@ def _beside(card: Card, settings: Settings, *, keep: bool) -> tuple[Path, cache.
     return None
 
 
-@dataclass(frozen=True)
-class _Look:
-    step: Step
-    path: Path | None
-    content: cache.Content | None
-    damaged: str
-
-
-def _look(final: Path, sha256: str, settings: Settings, *, force: bool, keep: bool, everywhere: bool = True) -> _Look:
-    """What the cache has, and what follows from it."""
-    most = settings.limits.max_bytes
-    content = cache.read(final, max_bytes=most, keep=keep)
-    state = Found.NOTHING if content is None else Found.VALID if content.sha256 == sha256 else Found.DAMAGED
-    if state is Found.VALID:
-        return _Look(decide(state, elsewhere=False, offline=settings.offline, force=force), final, content, "")
-    other = None if force else cache.find(settings.cache, sha256, max_bytes=most, keep=keep, everywhere=everywhere)
-    step = decide(state, elsewhere=other is not None, offline=settings.offline, force=force)
-    if content is not None:
-        logger.warning("%s is damaged: expected SHA-256 %s, got %s", final, sha256, content.sha256)
-    path, content_elsewhere = other if other is not None else (None, None)
-    return _Look(step, path, content_elsewhere, content.sha256 if content is not None else "")
-
-
 def _download(
     card: Card,
     final: Path,
@@ -246,19 +201,23 @@ def _download(
     settings: Settings,
     deadline: float,
     progress: bool | None,
-) -> None:
+    keep: bool,
+) -> cache.Content:
     # requests takes 100 ms to import, which a cached file need not pay.
     from osnet.hub.download import download
     from osnet.hub.partial import Partial
     from osnet.hub.progress import Bar
 
-    with Partial(final, card.checkpoint.sha256) as partial, Bar(final.name, progress) as bar:
-        download(
+    limits = settings.limits
+    with Partial(final, card.checkpoint.sha256, limits.max_bytes) as partial, Bar(final.name, progress) as bar:
+        content = download(
             urls.candidates(links, settings.mirrors),
             partial,
             rules=rules,
-            limits=settings.limits,
+            limits=limits,
             deadline=deadline,
             bar=bar,
+            keep=keep,
         )
         partial.publish()
+    return content

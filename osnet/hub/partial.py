@@ -1,22 +1,26 @@
 """A download while it goes on: a private file that is published whole by a rename, or removed.
 
-Its name says whose it is, ``.<16 digits of the SHA-256>-<host>-<process>-<random>.part``, so that the next process can
-go on where a killed one stopped. Nobody ever touches the file of a process that may be alive; no lock is trusted here.
+What is published is hashed as it stands on the disk, through the descriptor that wrote it: another process may have
+changed the file since. Its name says whose it is, ``.<16 digits of the SHA-256>-<host>-<process>-<random>.part``, so
+that the next process can go on where a killed one stopped. Nobody ever touches the file of a process that may be alive;
+no lock is trusted here.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
 import secrets
 import socket
+import stat
 from pathlib import Path
 from typing import BinaryIO
 
 from osnet.files import sync_folder
-from osnet.hub.cache import CHUNK, make_folder, refuse
+from osnet.hub.cache import Content, hash_file, make_folder, refuse
 
 _NAME = re.compile(r"\.(?P<sha256>[0-9a-f]{16})-(?P<host>[0-9a-f]{8})-(?P<process>[0-9]{1,10})-[0-9a-f]{16}\.part")
 _ours: set[str] = set()
@@ -31,12 +35,12 @@ class Partial:
         size: bytes so far; those taken over from a killed download of the same bytes included.
     """
 
-    def __init__(self, final: Path, sha256: str) -> None:
+    def __init__(self, final: Path, sha256: str, max_bytes: int) -> None:
         self.final = final
         self.sha256 = sha256
         self.size = 0
+        self._max_bytes = max_bytes
         self.path = final.parent / f".{sha256[:16]}-{_host()}-{os.getpid()}-{secrets.token_hex(8)}.part"
-        self._digest = hashlib.sha256()
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> Partial:
@@ -44,7 +48,7 @@ class Partial:
         _ours.add(self.path.name)
         try:
             if not self._adopt():
-                self._file = _open(self.path, os.O_CREAT)
+                self._file = _open(self.path, os.O_CREAT | os.O_EXCL)
         except OSError as error:
             self.__exit__()
             refuse(self.path, error)
@@ -80,40 +84,45 @@ class Partial:
                 view = view[self.file.write(view) :]
         except OSError as error:
             refuse(self.path, error, None if expected is None else expected - self.size)
-        self._digest.update(data)
         self.size += len(data)
 
     def restart(self) -> None:
         """Forget every byte."""
         self.file.seek(0)
         self.file.truncate()
-        self._digest = hashlib.sha256()
         self.size = 0
 
-    def hexdigest(self) -> str:
-        """SHA-256 of every byte so far."""
-        return self._digest.hexdigest()
-
-    def matches(self) -> bool:
-        """The bytes so far are the published ones, whole."""
-        return self.hexdigest() == self.sha256
-
-    def head(self, count: int) -> bytes:
-        """The first `count` bytes."""
-        self.file.seek(0)
-        data = self.file.read(count)
-        self.file.seek(0, os.SEEK_END)
-        return data
-
-    def publish(self) -> None:
-        """Give the file its name: fsync, rename, fsync of the folder.
+    def read(self, *, keep: bool = False) -> Content:
+        """What the disk holds now, safe from a power cut.
 
         Raises:
             DiskError, CacheError: the disk is full or refuses.
         """
         try:
             os.fsync(self.file.fileno())
-            self.file.close()
+            content = hash_file(self.file, keep=keep)
+            self.file.seek(self.size)
+        except OSError as error:
+            refuse(self.path, error)
+        return content
+
+    def head(self, count: int) -> bytes:
+        """The first `count` bytes."""
+        self.file.seek(0)
+        data = self.file.read(count)
+        self.file.seek(self.size)
+        return data
+
+    def publish(self) -> None:
+        """Give the file that `read` has just found right its name: rename, fsync of the folder.
+
+        Raises:
+            DiskError, CacheError: the disk refuses, or another file stands at the partial file's path.
+        """
+        try:
+            if not os.path.samestat(os.fstat(self.file.fileno()), self.path.lstat()):
+                raise OSError(errno.ESTALE, "another process has replaced the partial file")
+            self.file.close()  # Windows renames no open file
             self._file = None
             self.path.replace(self.final)
         except OSError as error:
@@ -123,22 +132,23 @@ class Partial:
     def _adopt(self) -> bool:
         """Take over the longest file that a killed download of the same bytes left; the other ones go.
 
-        A rename decides between two processes that want the same one.
+        Only a file that nobody else can have a hand in: a regular file of this user, with one name, and no longer than
+        a download may be. A rename decides between two processes that want the same one.
         """
         orphans = [path for path in partials(self.final.parent, self.sha256) if is_orphan(path)]
         for orphan in sorted(orphans, key=_size, reverse=True):
-            with contextlib.suppress(OSError):
-                if self._file is None:
-                    orphan.replace(self.path)
-                    self._file = _open(self.path, 0)
-                else:
+            with contextlib.suppress(OSError), contextlib.ExitStack() as opened:
+                file = opened.enter_context(_open(orphan, 0))
+                state = os.fstat(file.fileno())
+                if not _is_private(state):
+                    continue
+                if self._file is not None or state.st_size > self._max_bytes:
                     orphan.unlink()
-        if self._file is None:
-            return False
-        while chunk := self._file.read(CHUNK):
-            self._digest.update(chunk)
-            self.size += len(chunk)
-        return True
+                    continue
+                orphan.replace(self.path)
+                opened.pop_all()
+                self._file, self.size = file, file.seek(0, os.SEEK_END)
+        return self._file is not None
 
 
 def partials(folder: Path, sha256: str = "") -> list[Path]:
@@ -175,6 +185,12 @@ def _open(path: Path, flags: int) -> BinaryIO:
     flags |= os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     # The mode is cut by the umask, as that of any new file.
     return os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
+
+
+def _is_private(state: os.stat_result) -> bool:
+    """A regular file of this user that has no other name."""
+    ours = not hasattr(os, "geteuid") or state.st_uid == os.geteuid()
+    return stat.S_ISREG(state.st_mode) and state.st_nlink == 1 and ours
 
 
 def _host() -> str:

@@ -102,7 +102,10 @@ class Rules:
 
     def check_redirect(self, source: str, location: str) -> str:
         """The whole URL that `source` redirects to, when it may be followed; https never becomes http."""
-        target = urljoin(source, location)
+        try:
+            target = urljoin(source, location)
+        except ValueError as error:  # such as http://[::1
+            raise UrlError(f"{_show(source)} redirects to {_show(location)}: no link ({error})") from None
         try:
             link = self.check(target)
         except UrlError as error:

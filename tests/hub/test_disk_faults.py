@@ -20,6 +20,7 @@ from osnet.errors import CacheError, DiskError, DownloadError, HashError, LockEr
 from osnet.hub import fetch as fetch_module
 from osnet.hub.card import Card
 from osnet.hub.fetch import fetch, fetch_verified
+from osnet.hub.partial import Partial
 from tests.conftest import CardMaker
 from tests.hub.conftest import Fetch, files_in
 from tests.processes import finish, read_only, run_module, small_disk, start
@@ -349,6 +350,97 @@ def test_fault_38_partial_file_is_a_link(card: Card, cache: Path, https_server: 
     https_server.on("/x.ckpt", ranged(DATA))
     assert fetch(card).read_bytes() == DATA
     assert precious.read_bytes() == DATA[:1000]
+
+
+@pytest.mark.parametrize("change", ["overwritten", "emptied", "appended"])
+def test_fault_68_partial_file_changed_while_it_is_received(
+    change: str, card: Card, cached: Path, cache: Path, https_server: Server, fetch_from: Fetch
+) -> None:
+    def meddling(exchange: Exchange) -> None:
+        exchange.head(content_length=len(DATA))
+        exchange.send(DATA[:1_000_000])
+        wait_for(lambda: sum(partial_sizes(cache)) > 900_000)
+        (partial,) = cache.rglob("*.part")
+        with open(partial, "ab" if change == "appended" else "r+b") as file:
+            if change == "emptied":
+                file.truncate()
+            else:
+                file.write(b"evil" * (300_000 if change == "appended" else 1))
+        exchange.send(DATA[1_000_000:])
+
+    https_server.on("/x.ckpt", meddling)
+    with pytest.raises(HashError, match=card.checkpoint.sha256):
+        fetch_from(card, https_server, force=True)
+    assert cached.read_bytes() == DATA
+    assert files_in(cache) == [FINAL]
+
+
+def test_fault_68_partial_file_replaced_while_it_is_received(
+    card: Card, cached: Path, cache: Path, https_server: Server, fetch_from: Fetch
+) -> None:
+    def replacing(exchange: Exchange) -> None:
+        exchange.head(content_length=len(DATA))
+        exchange.send(DATA[:1_000_000])
+        wait_for(lambda: sum(partial_sizes(cache)) > 900_000)
+        (partial,) = cache.rglob("*.part")
+        (cache / "evil").write_bytes(b"evil")
+        (cache / "evil").replace(partial)
+        exchange.send(DATA[1_000_000:])
+
+    https_server.on("/x.ckpt", replacing)
+    with pytest.raises(CacheError, match="replaced the partial file"):
+        fetch_from(card, https_server, force=True)
+    assert cached.read_bytes() == DATA
+    assert files_in(cache) == [FINAL]
+
+
+@pytest.fixture
+def orphan(card: Card, cache: Path) -> Path:
+    """Where a killed download of the card would have left its bytes."""
+    (cache / FINAL).parent.mkdir(parents=True)
+    return Partial(cache / FINAL, card.checkpoint.sha256, 1 << 30).path
+
+
+def test_fault_69_partial_file_is_a_hard_link(
+    card: Card, orphan: Path, cache: Path, https_server: Server, tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_bytes(DATA[:1000][::-1])
+    os.link(precious, orphan)
+    assert fetch(card).read_bytes() == DATA
+    assert https_server.requests[0].start == 0
+    assert precious.read_bytes() == DATA[:1000][::-1]
+    assert (cache / FINAL).stat().st_ino != precious.stat().st_ino
+
+
+def test_fault_69_partial_file_of_another_user(card: Card, orphan: Path, cache: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root to give a file away")
+    orphan.write_bytes(DATA)
+    orphan.chmod(0o666)
+    os.chown(orphan, 12345, 12345)
+    path = fetch(card)
+    assert path.stat().st_uid == os.geteuid()
+    assert stat.S_IMODE(path.stat().st_mode) & 0o022 == 0
+    assert orphan.exists()
+
+
+def test_fault_69_partial_file_of_a_tebibyte(card: Card, orphan: Path, cache: Path, https_server: Server) -> None:
+    with open(orphan, "wb") as file:
+        file.truncate(1 << 40)
+    assert fetch(card, timeout=20).read_bytes() == DATA
+    assert https_server.requests[0].start == 0
+    assert files_in(cache) == [FINAL]
+
+
+def test_fault_70_no_thread_to_be_had(card: Card, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("osnet.hub.connection.threading.Timer.start", refuse)
+    with pytest.raises(DownloadError, match="can't start new thread"):
+        fetch(card)
+    assert files_in(cache) == []
 
 
 def test_fault_39_file_swapped_after_hashing(card: Card, cached: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Decide, then act: what is used, what is fetched, from where, and what each failure leaves."""
+"""What is used, what is fetched, from where, and what each failure leaves."""
 
 from __future__ import annotations
 
@@ -14,27 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from osnet.errors import HashError, OptionError, UnknownModelError, UrlError
+from osnet.errors import HashError, OfflineError, OptionError, UnknownModelError, UrlError
 from osnet.hub import catalog
 from osnet.hub.card import Asset, Card
-from osnet.hub.fetch import Found, Step, decide, fetch, fetch_verified
+from osnet.hub.fetch import fetch, fetch_verified
 from tests.conftest import CardMaker
 from tests.hub.conftest import Fetch, files_in
 from tests.servers import Server, in_turn, ranged, serving, status, until_close, whole
 
 DATA = random.Random(7).randbytes(200_000)
 FINAL = "mindspore/1.6/x.ckpt"
-
-
-@pytest.mark.parametrize(("found", "elsewhere", "offline", "force"), list(product(Found, *[(False, True)] * 3)))
-def test_decide(found: Found, elsewhere: bool, offline: bool, force: bool) -> None:
-    there = found is Found.VALID or elsewhere
-    if offline:
-        missing = Step.REFUSE_DAMAGED if found is Found.DAMAGED else Step.REFUSE_MISSING
-        expected = Step.USE if there else missing
-    else:
-        expected = Step.USE if there and not force else Step.DOWNLOAD
-    assert decide(found, elsewhere=elsewhere, offline=offline, force=force) is expected
 
 
 @pytest.fixture
@@ -125,6 +114,32 @@ def test_a_published_card_uses_the_file_of_another_with_the_same_sha256(
     ]
     monkeypatch.setattr("osnet.hub.catalog.list_cards", lambda: cards)
     assert fetch(next(card for card in cards if card.uid == seed.uid), offline=True) == path
+
+
+@pytest.mark.parametrize("found", ["nothing", "valid", "damaged"])
+@pytest.mark.parametrize(("elsewhere", "offline", "force"), list(product((False, True), repeat=3)))
+def test_what_is_used_and_what_is_fetched(
+    found: str, elsewhere: bool, offline: bool, force: bool, card: Card, https_server: Server, cache: Path
+) -> None:
+    final, other = cache / FINAL, cache / "other.ckpt"
+    final.parent.mkdir(parents=True)
+    if found != "nothing":
+        final.write_bytes(DATA if found == "valid" else b"damaged")
+    if elsewhere:
+        other.write_bytes(DATA)
+    usable = final if found == "valid" else other if elsewhere else None
+    if offline and (force or usable is None):
+        kind = OptionError if force else HashError if found == "damaged" else OfflineError
+        with pytest.raises(kind):
+            fetch(card, offline=True, force=force)
+        assert final.exists() == (found != "nothing")
+    else:
+        downloads = force or usable is None
+        assert fetch(card, offline=offline, force=force) == (final if downloads else usable)
+        assert len(https_server.requests) == downloads
+        assert not downloads or final.read_bytes() == DATA
+        if found == "damaged" and not downloads:
+            assert final.read_bytes() == b"damaged"
 
 
 @pytest.mark.parametrize("how", ["keyword", "environment", "one-text"])

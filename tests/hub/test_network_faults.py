@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import socket
 import time
@@ -364,6 +365,59 @@ def test_fault_25_next_address(
     assert path.name == "x.ckpt"
     assert path.read_bytes() == DATA
     assert https_server.paths == ["/x.ckpt", "/gone.ckpt", "/other.ckpt"]
+
+
+def minus_five(exchange: Exchange) -> None:
+    exchange.head(transfer_encoding="chunked")
+    exchange.send(b"-5\r\n" + DATA[:1000])
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        redirect("http://[::1"),
+        redirect("https://[x]:y"),
+        redirect("https://localhost:99999/"),
+        minus_five,
+        lambda exchange: exchange.send(b"\xff\xfe\r\n\r\n"),
+        lambda exchange: exchange.send(b"HTTP/1.1 20000000000000000000000 OK\r\n\r\n"),
+        lambda exchange: exchange.send(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n"),
+    ],
+    ids=["bracket", "no-address", "port", "chunk-of-minus-5", "no-http", "huge-status", "200-headers"],
+)
+def test_fault_71_whatever_one_address_does_the_next_is_asked(
+    reply: Reply,
+    https_server: Server,
+    make_card: CardMaker,
+    fetch_from: Fetch,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    card = make_card(https_server.on("/x.ckpt", reply), DATA)
+    with pytest.raises((DownloadError, UrlError)) as caught:
+        fetch_from(card, https_server)
+    assert clean(cache, caught.value, https_server.url("/x.ckpt"))
+    same = (https_server.on("/other.ckpt", whole(DATA)),)
+    monkeypatch.setattr("osnet.hub.catalog.addresses", lambda sha256: same)
+    assert fetch_from(card, https_server).read_bytes() == DATA
+
+
+@pytest.mark.parametrize("host", ["a..b", "a." + "x" * 64 + ".b", "[::1:2:3:4:5:6:7:8:9]", "[:::]"])
+def test_fault_71_a_mirror_whose_host_cannot_exist(
+    host: str, https_server: Server, make_card: CardMaker, fetch_from: Fetch
+) -> None:
+    card = make_card(https_server.on("/x.ckpt", whole(DATA)), DATA)
+    assert fetch_from(card, https_server, mirrors=[f"https://{host}/"]).read_bytes() == DATA
+
+
+def test_fault_72_a_fifo_as_certificate_bundle(
+    https_server: Server, make_card: CardMaker, fetch_from: Fetch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "bundle")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "bundle"))
+    card = make_card(https_server.on("/x.ckpt", whole(DATA)), DATA)
+    error = refused(fetch_from, card, https_server, timeout=5)
+    assert clean(tmp_path / "cache", error, "certificate bundle", "REQUESTS_CA_BUNDLE")
 
 
 @pytest.mark.parametrize("line", ["408 Request Timeout", "429 Too Many Requests", "500 Oops", "502 Bad", "503 Busy"])
