@@ -34,6 +34,7 @@ MAX_BYTES = 4 * MAX_PIXELS
 """A larger file is refused: WebP is read whole before its size is known."""
 
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini")
+_TIFF_TILE_WIDTH = 322
 _WIDE_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -209,6 +210,8 @@ def _pixels(image: Image.Image, name: str) -> int:
         )
     if width == 0 or height == 0:
         raise ImageError(f"{name}: {width}x{height} has no pixels; expected a crop of a person")
+    if _TIFF_TILE_WIDTH in getattr(image, "tag_v2", ()):  # one tile can be far larger than the image: 1 MB took 1.2 GB
+        raise ImageError(f"{name}: a TIFF in tiles is not read; save it in strips, or as PNG")
     return width * height
 
 

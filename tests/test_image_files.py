@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import threading
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,18 @@ def test_other_formats_are_refused(kind: str, tmp_path: Path) -> None:
     path.write_bytes(ico(image_bytes("PNG", (64, 64))) if kind == "ICO" else image_bytes(kind, (16, 16)))
     with pytest.raises(ImageError, match=r"a\.jpg: not an image format that is known here; expected one of JPEG, PNG"):
         decoded(path).__enter__()
+
+
+def test_a_tiff_does_not_hide_a_large_tile(tmp_path: Path) -> None:
+    side = 1000
+    data = zlib.compress(bytes(side * side * 3))
+    tags = [(256, 64), (257, 64), (258, 8), (259, 8), (262, 2), (277, 3), (322, side), (323, side), (324, 0)]
+    start = 8 + 2 + 12 * (len(tags) + 1) + 4
+    entries = [(tag, start if tag == 324 else value) for tag, value in tags] + [(325, len(data))]
+    ifd = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<IH", 8, len(entries)) + ifd + bytes(4) + data)
+    with pytest.raises(ImageError, match=r"a\.tif: a TIFF in tiles .* save it in strips"):
+        decoded(tmp_path / "a.tif").__enter__()
 
 
 @pytest.mark.parametrize(
