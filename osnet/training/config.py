@@ -54,8 +54,8 @@ class TrainConfig:
         frozen_epochs: first epochs that train the classifier alone, the base frozen in inference mode (the two-stage
             recipe of the OSNet papers). The optimizer starts afresh when the base is released.
         frozen_learning_rate: constant rate of those epochs.
-        freeze_norm: batch norm keeps its statistics, while its gain and shift learn. The way to train from weights
-            whose batch norm is folded, and one of the two settings for little data.
+        freeze_norm: batch norm keeps its statistics, while its gain and shift learn: needed to train from weights
+            whose batch norm is folded. Use about a tenth of the usual learning rate with it.
         start_share: share of the starting weights in the result, 0 to below 1: what is evaluated and saved as
             ``best.ckpt`` is ``start_share * start + (1 - start_share) * trained`` (weight-space ensembling, Wortsman
             et al., CVPR 2022), which keeps more of what the start knew. Training itself goes on unchanged.

@@ -15,7 +15,10 @@ HELD_OUT, OTHER = "evaluation", "other_evaluation"
 
 _SATURATED = 0.99
 _NOISE = 0.001
-_KEEP_MORE = "to keep more: a lower learning_rate, fewer epochs, start_share=0.5 (docs/fine-tune.md, little data)"
+_KEEP_MORE = (
+    "to keep more, set start_share to 0.5, freeze_norm to true with a tenth of the learning_rate, or fewer epochs "
+    "(docs/fine-tune.md, few people)"
+)
 
 
 class CostWarning(UserWarning):

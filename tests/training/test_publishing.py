@@ -30,7 +30,9 @@ def run(tmp_path: Path) -> Run:
         "held_out": "test", "base": "base.ckpt", "base_sha256": "a" * 64, "ranks": 1,
     }  # fmt: skip
     made = Run.create(
-        tmp_path / "run", TrainConfig(data="/home/somebody/people", model="/home/somebody/base.ckpt"), origin
+        tmp_path / "run",
+        TrainConfig(data="/home/somebody/people", model="/home/somebody/base.ckpt", other_data="/home/somebody/street"),
+        origin,
     )
     arrays = dict(recipe_arrays(get_variant("osnet_x0_25"), 5))
     arrays.update({key: np.array(value, np.int64) for key, value in STATE.items()})
