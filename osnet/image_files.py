@@ -41,7 +41,8 @@ PathLike = Union[str, "os.PathLike[str]"]
 
 
 class Listing(NamedTuple):
-    """What a folder holds: image files, and what is not used: other files, and folders that cannot be read."""
+    """What a folder holds: image files, and what is not used: other files, folders that cannot be read, and links to
+    folders that are listed already."""
 
     images: list[Path]
     others: list[Path]
@@ -76,7 +77,9 @@ def list_images(folder: PathLike) -> Listing:
                 (found.images if is_image_name(entry.name) else found.others).append(Path(entry.path))
                 continue
             identity = _identity(os.stat(entry.path))  # noqa: PTH116
-            if identity not in seen:
+            if identity in seen:
+                found.others.append(Path(entry.path))
+            else:
                 stack.append(iter(_entries(entry.path)))
                 seen.add(identity)
         except OSError:

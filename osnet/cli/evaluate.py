@@ -90,7 +90,8 @@ def evaluate(
 ) -> None:
     """Rank each query of a data set: mAP, CMC and mINP of every model on every data set.
 
-    The quick part of `osnet doctor` runs first. A card's claim stands beside the measured figure.
+    The quick part of `osnet doctor` runs first. An image that cannot be read is named and left out. A card's claim
+    stands beside the measured figure.
     """
     from tqdm import tqdm
 
@@ -109,6 +110,7 @@ def evaluate(
         prepare_folder(report)
     many = len(models) * len(data) > 1
     results: list[dict[str, Any]] = []
+    named: set[str] = set()
     finished: list[tuple[Evaluation, dict[str, Any]]] = []
     try:
         with tqdm(unit="img", disable=not sys.stderr.isatty(), delay=1, leave=False) as bar:
@@ -126,6 +128,10 @@ def evaluate(
             ):  # fmt: skip
                 row = result.to_dict(thresholds=thresholds or calibrate is not None or report is not None)
                 results.append(row)
+                for message in result.left_out:
+                    if message not in named:
+                        named.add(message)
+                        bar.write(printable(f"osnet: left out: {message}"), file=sys.stderr)
                 if calibrate:
                     row["calibration"] = str(calibrate)
                 if report:

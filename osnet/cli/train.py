@@ -101,9 +101,18 @@ def train(
     found = [line for line in run.metrics() if line.get("kind") == "evaluation" and line["epoch"] > 0]
     best = max(found, key=lambda line: float(line["mAP"])) if found else None
     if as_json:
-        print_json({"run": str(run.root), "best": best, "costs": [dataclasses.asdict(cost) for cost in costs(run)]})
+        print_json(
+            {
+                "run": str(run.root),
+                "best": best,
+                "left_out": run.origin.get("left_out", 0),
+                "costs": [dataclasses.asdict(cost) for cost in costs(run)],
+            }
+        )
     else:
-        say(f"{run.root}: " + (f"best mAP {best['mAP']:.4f} after epoch {best['epoch']}" if best else "trained"))
+        ended = f"best mAP {best['mAP']:.4f} after epoch {best['epoch']}" if best else "trained"
+        left_out = run.origin.get("left_out", 0)
+        say(f"{run.root}: {ended}" + (f"; {left_out} image(s) left out, named above" if left_out else ""))
 
 
 def publish(

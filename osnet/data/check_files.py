@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Callable, TypeVar
 
 from osnet.data.findings import Finding
+from osnet.data.layouts import splits_above_people
 from osnet.data.records import JUNK, DataSet, Record
+from osnet.errors import ImageError
+from osnet.image_files import decoded, unused
 
 Result = TypeVar("Result")
 
@@ -45,53 +48,90 @@ def paths(data: DataSet) -> Iterator[Finding]:
         )
 
 
-def sizes(data: DataSet) -> tuple[dict[Path, int], list[Finding]]:
-    """Bytes of each file that is one, and findings on those that are not or are empty."""
+def sizes(data: DataSet) -> tuple[dict[Path, int], dict[Path, str]]:
+    """Bytes of each file that is one, and for each that is not, or is empty, the message."""
     found: dict[Path, int] = {}
-    missing, empty = [], []
+    bad: dict[Path, str] = {}
     for path in {record.path: None for record in data.records}:
         try:
             state = os.stat(path)  # noqa: PTH116 - half a million of them
         except (OSError, ValueError):
-            missing.append(path)
+            bad[path] = f"{path}: {_MISSING}"
             continue
         if not stat.S_ISREG(state.st_mode):
-            missing.append(path)
+            bad[path] = f"{path}: {_MISSING}"
         elif not state.st_size:
-            empty.append(path)
+            bad[path] = f"{path}: {_EMPTY}"
         else:
             found[path] = state.st_size
-    findings = []
-    for bad, code, what in ((missing, "missing-file", "not there"), (empty, "empty-file", "empty")):
-        if bad:
-            them = "it" if len(bad) == 1 else "them"
-            advice = f"{_are(len(bad), 'listed file')} {what}, such as {bad[0]}"
-            advice += f": get {them} again, or take {them} off the list"
-            findings.append(Finding("error", code, advice, len(bad), str(bad[0])))
-    return found, findings
+    return found, bad
 
 
-def pictures(records: Sequence[Record], progress: bool) -> Iterator[Finding]:
-    """Decode every image: those that cannot be, and sizes that no person crop has."""
-    files = list({record.path: None for record in records})
-    unreadable: list[tuple[Path, str]] = []
-    tiny: list[tuple[Path, tuple[int, int]]] = []
-    wide: list[Path] = []
-    for path, result in zip(files, _in_threads(_decode, files, progress, "decode")):
+_MISSING, _EMPTY = "no such file", "the file is empty"
+
+
+def decode_all(paths: Sequence[Path], progress: bool) -> tuple[dict[Path, tuple[int, int]], dict[Path, str]]:
+    """Width and height of each image, and for each that cannot be decoded, the message."""
+    shapes: dict[Path, tuple[int, int]] = {}
+    bad: dict[Path, str] = {}
+    for path, result in zip(paths, _in_threads(_decode, paths, progress, "decode")):
         if isinstance(result, str):
-            unreadable.append((path, result))
-            continue
-        width, height = result
-        if width < TINY_WIDTH or height < TINY_HEIGHT:
-            tiny.append((path, result))
-        if width > height:
-            wide.append(path)
+            bad[path] = result
+        else:
+            shapes[path] = result
+    return shapes, bad
+
+
+def readable(data: DataSet, progress: bool = False) -> tuple[DataSet, dict[Path, str]]:
+    """`data` without the images that cannot be used, and the message for each of those. Decodes every image."""
+    found, bad = sizes(data)
+    bad.update(decode_all(list(found), progress)[1])
+    return data.without(bad), bad
+
+
+def unusable(data: DataSet, bad: dict[Path, str]) -> Iterator[Finding]:
+    """Images that evaluation and training leave out; that none is left is an error."""
+    files = {record.path for record in data.records}
+    severity = "error" if len(bad) == len(files) else "warning"
+    groups = {
+        "missing-file": ("not there", [path for path in bad if bad[path].endswith(_MISSING)]),
+        "empty-file": ("empty", [path for path in bad if bad[path].endswith(_EMPTY)]),
+    }
+    for code, (what, group) in groups.items():
+        if group:
+            them = "it" if len(group) == 1 else "them"
+            message = f"{_are(len(group), 'listed file')} {what} and left out, such as {group[0]}"
+            message += f": get {them} again, or take {them} off the list"
+            yield Finding(severity, code, message, len(group), str(group[0]))
+    unreadable = [path for path in bad if not bad[path].endswith((_MISSING, _EMPTY))]
     if unreadable:
-        path, reason = unreadable[0]
-        advice = (
-            f"{len(unreadable)} of {len(files)} images cannot be decoded, such as {path} ({reason}): get them again"
+        message = (
+            f"{len(unreadable)} of {len(files)} images cannot be decoded and are left out, such as {bad[unreadable[0]]}"
         )
-        yield Finding("error", "unreadable", advice, len(unreadable), str(path))
+        yield Finding(severity, "unreadable", message, len(unreadable), str(unreadable[0]))
+
+
+def not_used(data: DataSet) -> Iterator[Finding]:
+    """Files in the folders of images that are not used, and images in folders inside a person's folder."""
+    if data.others:
+        yield Finding("warning", "not-used", unused(data.others), len(data.others), str(data.others[0]))
+    if data.name == "folder":
+        depth = 3 if splits_above_people(data.root) else 2
+        nested = [r.path for r in data.records if len(r.path.relative_to(data.root).parts) > depth]
+        if nested:
+            person = nested[0].relative_to(data.root).parts[depth - 2]
+            message = (
+                f"{len(nested)} of {len(data.records)} images are in folders inside a person's folder, such as "
+                f"{nested[0]}: they count as images of {person!r}; move them if they show somebody else"
+            )
+            yield Finding("warning", "nested", message, len(nested), str(nested[0]))
+
+
+def shapes(found: dict[Path, tuple[int, int]]) -> Iterator[Finding]:
+    """Sizes that no crop of a person has."""
+    files = list(found)
+    tiny = [(path, size) for path, size in found.items() if size[0] < TINY_WIDTH or size[1] < TINY_HEIGHT]
+    wide = [path for path, (width, height) in found.items() if width > height]
     if tiny:
         path, (width, height) = tiny[0]
         yield Finding(
@@ -136,8 +176,8 @@ def duplicates(records: Sequence[Record], sizes: dict[Path, int], protocol: str,
 
 
 _DUPLICATES = {
-    "duplicate-person": ("error", "labelled as different people"),
-    "duplicate-leak": ("error", "in training and in test"),
+    "duplicate-person": ("warning", "labelled as different people"),
+    "duplicate-leak": ("warning", "in training and in test"),
     "duplicate-answer": ("warning", "as a query and as its right answer, which makes that answer trivial"),
     "duplicate": ("warning", "in the same role"),
 }
@@ -168,15 +208,12 @@ def _leaks(records: list[Record]) -> bool:
 
 
 def _decode(path: Path) -> tuple[int, int] | str:
-    """Width and height in pixels, or why the image cannot be decoded."""
-    from PIL import Image
-
+    """Width and height in pixels, upright, or why the image cannot be decoded."""
     try:
-        with Image.open(path) as image:
-            image.load()
+        with decoded(path) as image:
             return image.size
-    except Exception as error:  # noqa: BLE001 - Pillow's decoders raise whatever a damaged file leads them to
-        return " ".join(str(error).split()) or type(error).__name__
+    except ImageError as error:
+        return str(error)
 
 
 def _digest(path: Path) -> bytes:

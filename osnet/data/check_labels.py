@@ -14,22 +14,21 @@ MUCH = 10
 """Most images of a person, as a multiple of the median, from which on classes count as unbalanced."""
 
 
-def splits(data: DataSet, use: str) -> Iterator[Finding]:
-    """Splits that the use needs and that have no image; too few queries to tell models apart."""
+def splits(data: DataSet) -> Iterator[Finding]:
+    """Splits that an evaluation needs and that have no image; too few queries to tell models apart."""
     sizes = {name: len(data.split(name)) for name in ("train", "query", "gallery")}
-    wanted = ("train",) if use == "train" else ("query", "gallery")
-    missing = [name for name in wanted if not sizes[name]]
+    missing = [name for name in ("query", "gallery") if not sizes[name]]
     if missing:
         there = ", ".join(name for name, size in sizes.items() if size) or "none"
         yield Finding(
             "error",
             "missing-split",
-            f"no images to {use} on: split {' and '.join(missing)} has none (there are: {there}); "
+            f"no images to evaluate on: split {' and '.join(missing)} has none (there are: {there}); "
             "add the folder, or a split column to the table",
             len(missing),
             missing[0],
         )
-    if use == "evaluate" and 0 < sizes["query"] < FEW_QUERIES:
+    if 0 < sizes["query"] < FEW_QUERIES:
         yield Finding(
             "warning",
             "few-queries",

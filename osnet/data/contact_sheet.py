@@ -12,6 +12,7 @@ from osnet.data.drawn.plan import GALLERY, QUERY, TRAIN
 from osnet.data.synthetic import PathLike
 from osnet.errors import DataError, OptionError
 from osnet.files import publishing
+from osnet.image_files import decoded
 
 _NAME = re.compile(r"(\d+)_c(\d+)s\d+_.*\.(?:jpg|jpeg|png)")
 _GAP, _MARGIN = 4, 44
@@ -29,7 +30,8 @@ def contact_sheet(
 
     Raises:
         OptionError: a number below 1.
-        DataError: no crop under `data`, or one that is no picture.
+        DataError: no crop under `data`.
+        ImageError: one of them cannot be read.
         DiskError: `out_png` cannot be written.
     """
     for name, value in (("identities", identities), ("images_per_camera", images_per_camera), ("zoom", zoom)):
@@ -54,11 +56,8 @@ def contact_sheet(
         draw.text((6, top + tall // 2), f"{identity:04d}", fill=(60, 60, 60))
         for column, camera in enumerate(cameras):
             for place, path in enumerate(found[identity].get(camera, [])[:images_per_camera]):
-                try:
-                    with Image.open(path) as image:
-                        crop = image.convert("RGB").resize((wide, tall), Image.Resampling.BICUBIC)
-                except OSError as error:
-                    raise DataError(f"{str(path)!r} is no picture that can be read: {error}; remove it") from error
+                with decoded(path) as image:
+                    crop = image.resize((wide, tall), Image.Resampling.BICUBIC)
                 sheet.paste(crop, (_MARGIN + column * block + place * (wide + _GAP), top))
     with publishing(out_png) as private:
         sheet.save(private, "PNG")

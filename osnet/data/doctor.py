@@ -2,18 +2,21 @@
 
 `examine` lists the data set, looks at its labels and at its files, and reports findings: one line each, with a count,
 an example and what to do. The quick part opens no image; the full part decodes every one and compares contents.
+Evaluation and training apply the same checks: what has no error here is accepted there, without the images that are
+named here as left out.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from osnet.data import check_files, check_labels
 from osnet.data.findings import Finding
-from osnet.data.load import load_records
+from osnet.data.load import check_training_records, load_records, load_training_records, trainable
 from osnet.data.records import DataSet
 from osnet.errors import DataError, OptionError
 
@@ -79,7 +82,7 @@ def examine(
         raise OptionError(f"unknown use {use!r}. Known: {', '.join(USES)}.")
     if not isinstance(data, DataSet):
         try:
-            data = load_records(data, dataset, seed=seed)
+            data = load_training_records(data, dataset) if use == "train" else load_records(data, dataset, seed=seed)
         except DataError as error:
             finding = Finding("error", "layout", str(error))
             return Report(str(data), None, None, {}, (finding,), quick)
@@ -88,15 +91,32 @@ def examine(
 
 
 def _findings(data: DataSet, quick: bool, use: str, progress: bool) -> Iterator[Finding]:
-    yield from check_labels.splits(data, use)
+    sizes, bad = check_files.sizes(data)
+    shapes: dict[Path, tuple[int, int]] = {}
+    if not quick:
+        shapes, unreadable = check_files.decode_all(list(sizes), progress)
+        bad.update(unreadable)
+    yield from check_files.unusable(data, bad)
+    left = data.without(bad)
+    about_labels = _about_labels(left, use)
+    if use == "train":  # which accepts all that has something to learn from
+        try:
+            check_training_records(trainable(left), str(data.root))
+        except DataError as error:
+            yield Finding("error", "nothing-to-train-on", str(error))
+        about_labels = (replace(finding, severity="warning") for finding in about_labels)
+    yield from about_labels
+    yield from check_files.not_used(data)
+    yield from check_files.shapes(shapes)
+    if not quick:
+        yield from check_files.duplicates(left.records, sizes, data.protocol, progress)
+
+
+def _about_labels(data: DataSet, use: str) -> Iterator[Finding]:
+    if use == "evaluate":
+        yield from check_labels.splits(data)
     yield from check_labels.overlap(data)
     yield from check_labels.cameras(data)
     yield from check_labels.matches(data)
     yield from check_labels.balance(data)
     yield from check_files.paths(data)
-    sizes, bad = check_files.sizes(data)
-    yield from bad
-    if not quick:
-        readable = [record for record in data.records if sizes.get(record.path)]
-        yield from check_files.pictures(readable, progress)
-        yield from check_files.duplicates(readable, sizes, data.protocol, progress)

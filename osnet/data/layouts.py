@@ -6,14 +6,14 @@ Facts of naming are those of torchreid/data/datasets/image: Market-1501 and Duke
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from osnet.data.records import DISTRACTOR, IMAGE_SUFFIXES, DataSet, Record
+from osnet.data.records import DISTRACTOR, DataSet, Record
 from osnet.data.splitting import Image, divide, numbered
 from osnet.errors import DataError
+from osnet.image_files import list_images
 
 MARKET_SPLITS = {"bounding_box_train": "train", "query": "query", "bounding_box_test": "gallery"}
 MARKET_DISTRACTORS = "images"
@@ -25,16 +25,6 @@ _MARKET_NAME = re.compile(r"(-?\d+)_c(\d+)")
 _CAMERA_IN_NAME = re.compile(r"(?:^|[^a-z])c(?:am(?:era)?)?[_-]?(\d+)", re.IGNORECASE)
 
 
-def images_in(folder: Path) -> list[str]:
-    """Names of the image files directly in `folder`, sorted; hidden files are not looked at."""
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if is_image(entry.name))
-
-
-def is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")  # noqa: PTH122 - speed
-
-
 def read_market(root: Path, name: str, *, distractors: bool = False) -> DataSet:
     """Market-1501 (person -1 is junk, 0 a distractor), DukeMTMC-reID, and whatever is laid out and named like them.
 
@@ -42,25 +32,29 @@ def read_market(root: Path, name: str, *, distractors: bool = False) -> DataSet:
     are added to the gallery.
     """
     records: list[Record] = []
+    others: list[Path] = []
     for folder, split in MARKET_SPLITS.items():
         if (root / folder).is_dir():
-            records += _market_folder(root / folder, split)
+            records += _market_folder(root / folder, split, others)
     if distractors:
         if not (root / MARKET_DISTRACTORS).is_dir():
             raise DataError(f"no distractors: expected the folder {str(root / MARKET_DISTRACTORS)!r}")
-        for record in _market_folder(root / MARKET_DISTRACTORS, "gallery"):
+        for record in _market_folder(root / MARKET_DISTRACTORS, "gallery", others):
             records.append(Record(record.path, min(record.person, DISTRACTOR), record.camera, "gallery"))
-    return DataSet(name, root, "market1501", tuple(records))
+    return DataSet(name, root, "market1501", tuple(records), others=tuple(others))
 
 
-def _market_folder(folder: Path, split: str) -> list[Record]:
+def _market_folder(folder: Path, split: str, others: list[Path]) -> list[Record]:
+    """The images of one split; files that are not images are added to `others`."""
     records, strangers = [], []
-    for name in images_in(folder):
-        match = _MARKET_NAME.match(name)
+    found = list_images(folder)
+    others += found.others
+    for path in found.images:
+        match = _MARKET_NAME.match(path.name)
         if match:
-            records.append(Record(folder / name, int(match[1]), int(match[2]), split))
+            records.append(Record(path, int(match[1]), int(match[2]), split))
         else:
-            strangers.append(name)
+            strangers.append(path.name)
     if strangers:
         raise DataError(
             f"{len(strangers)} of {len(records) + len(strangers)} images in {str(folder)!r} are not named "
@@ -115,18 +109,39 @@ def _msmt17_list(root: Path, split: str) -> Iterator[tuple[str, int]]:
 def read_folder(root: Path, *, seed: int = 0, split: str | None = None) -> DataSet:
     """``<person>/<image>``, people numbered as their folders are, or by their order where folders have names.
 
-    The camera is read from the image's name (``c3``, ``cam3``, ``camera_3``) if it is there. Where the folders
-    ``query`` and ``gallery`` (and ``train``, ``val``) stand above the people, these are the splits; otherwise all
-    images go to `split`, or are divided between query and gallery by `seed`, see `osnet.data.splitting.divide`.
+    Folders inside a person's folder hold that person's images too. The camera is read from the image's name (``c3``,
+    ``cam3``, ``camera_3``), or from the name of a folder between the person and the image, if it is there. Where the
+    folders ``query`` and ``gallery`` (and ``train``, ``val``) stand above the people, these are the splits; otherwise
+    all images go to `split`, or are divided between query and gallery by `seed`, see `osnet.data.splitting.divide`.
     """
-    tops = [(root, split)]
-    if all((root / name).is_dir() for name in ("query", "gallery")):
-        tops = [(root / name, given) for name, given in SPLIT_FOLDERS.items() if (root / name).is_dir()]
+    found = list_images(root)
+    others = list(found.others)
+    has_splits = splits_above_people(root)
     images = []
-    for top, given in tops:
-        for person in sorted(entry.name for entry in os.scandir(top) if entry.is_dir() and entry.name[0] != "."):
-            for name in images_in(top / person):
-                match = _CAMERA_IN_NAME.search(name)
-                images.append(Image(top / person / name, person, int(match[1]) if match else None, given))
+    for path in found.images:
+        parts = path.relative_to(root).parts
+        given = split
+        if has_splits:
+            given, parts = SPLIT_FOLDERS.get(parts[0]), parts[1:]
+        if len(parts) < 2 or (has_splits and given is None):
+            others.append(path)
+        else:
+            images.append(Image(path, parts[0], _camera(parts[1:]), given))
+    if has_splits:
+        images.sort(key=lambda image: list(SPLIT_FOLDERS.values()).index(image.split or ""))
     people, names = numbered([image.person for image in images])
-    return DataSet("folder", root, *divide(images, people, seed), person_names=names)
+    return DataSet("folder", root, *divide(images, people, seed), person_names=names, others=tuple(sorted(others)))
+
+
+def splits_above_people(root: Path) -> bool:
+    """Whether the folders ``query`` and ``gallery`` stand in `root`, and people in those."""
+    return all((root / name).is_dir() for name in ("query", "gallery"))
+
+
+def _camera(below_person: Sequence[str]) -> int | None:
+    """From the image's name, else from the nearest folder that names one."""
+    for name in reversed(below_person):
+        match = _CAMERA_IN_NAME.search(name)
+        if match:
+            return int(match[1])
+    return None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,15 @@ from osnet.data.layouts import (
     MSMT17_FOLDERS,
     MSMT17_LISTS,
     SPLIT_FOLDERS,
-    is_image,
     read_folder,
     read_market,
     read_msmt17,
+    splits_above_people,
 )
-from osnet.data.records import SPLITS, DataSet
+from osnet.data.records import DISTRACTOR, SPLITS, DataSet, Record
 from osnet.data.tables import read_table
 from osnet.errors import DataError, OptionError
+from osnet.image_files import is_image_name
 
 LAYOUTS = {
     "market1501": "bounding_box_train, query, bounding_box_test with <person>_c<camera>... images",
@@ -91,6 +93,37 @@ def load_records(
     return found
 
 
+def load_training_records(data: str | os.PathLike[str], dataset: str = "auto") -> DataSet:
+    """As `load_records`, to learn from: of a data set that has no splits, all of it."""
+    found = load_records(data, dataset)
+    if found.name in ("folder", "csv", "parquet") and not found.split("train", "val"):
+        found = load_records(data, dataset, split="train")
+    return found
+
+
+def trainable(data: DataSet) -> list[Record]:
+    """The records of `data` that a network learns from."""
+    return [record for record in data.split("train") if record.person != DISTRACTOR]
+
+
+def check_training_records(records: Sequence[Record], name: str) -> None:
+    """Whether there is anything to learn from `records`, which are to be trained on.
+
+    Raises:
+        DataError: no images, fewer than two people, or no person with two images.
+    """
+    images = Counter(record.person for record in records)
+    if not images:
+        raise DataError(f"{name} has no training images; expected a split 'train'")
+    if len(images) < 2:
+        raise DataError(f"the training images of {name} show 1 identity; expected two or more to tell apart")
+    if max(images.values()) < 2:
+        raise DataError(
+            f"each of the {len(images)} identities of {name} has one image; expected several of each, from different "
+            "cameras, to learn what stays the same"
+        )
+
+
 def _read(layout: str, root: Path, seed: int, split: str | None, distractors: bool) -> DataSet:
     if layout in ("market1501", "dukemtmcreid"):
         return read_market(root, layout, distractors=distractors)
@@ -155,7 +188,7 @@ def _market_or_duke(folder: Path) -> str:
     for part in MARKET_SPLITS:
         if (folder / part).is_dir():
             with os.scandir(folder / part) as entries:
-                first = next((entry.name for entry in entries if is_image(entry.name)), None)
+                first = next((entry.name for entry in entries if is_image_name(entry.name)), None)
             if first:
                 return "dukemtmcreid" if _DUKE_NAME.match(first) else "market1501"
     return "market1501"
@@ -163,14 +196,14 @@ def _market_or_duke(folder: Path) -> str:
 
 def _holds_people(folder: Path, reserved: frozenset[str]) -> bool:
     """Whether folders of images stand in `folder`, or in folders ``query`` and ``gallery`` there."""
-    if all((folder / name).is_dir() for name in ("query", "gallery")):
+    if splits_above_people(folder):
         return any(_has_images(below) for name in ("query", "gallery") for below in _folders(folder / name))
     return any(below.name not in reserved and _has_images(below) for below in _folders(folder))
 
 
 def _has_images(folder: Path) -> bool:
     with os.scandir(folder) as entries:
-        return any(is_image(entry.name) for entry in entries)
+        return any(is_image_name(entry.name) for entry in entries)
 
 
 def _folders(folder: Path) -> Iterator[Path]:

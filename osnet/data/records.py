@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -20,8 +20,6 @@ JUNK = -1
 
 DISTRACTOR = 0
 """Person of an image that shows nobody who is asked for: always a wrong answer, and nobody to train on."""
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,7 @@ class DataSet:
         protocol: evaluation protocol that is usual for it.
         records: all images, junk too, in a fixed order.
         person_names: for people who have names instead of numbers, name by `Record.person`; else empty.
+        others: files in its folders of images that are not used, see `osnet.image_files.list_images`.
     """
 
     name: str
@@ -60,6 +59,7 @@ class DataSet:
     protocol: str
     records: tuple[Record, ...]
     person_names: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
+    others: tuple[Path, ...] = ()
 
     def split(self, *names: str, junk: bool = False) -> tuple[Record, ...]:
         """The records of one or several splits in order, without junk unless asked for.
@@ -71,6 +71,10 @@ class DataSet:
             if name not in SPLITS:
                 raise OptionError(f"unknown split {name!r}. Known: {', '.join(SPLITS)}.")
         return tuple(r for r in self.records if r.split in names and (junk or r.person != JUNK))
+
+    def without(self, paths: Container[Path]) -> DataSet:
+        """The same data set without the records of `paths`."""
+        return replace(self, records=tuple(record for record in self.records if record.path not in paths))
 
     def counts(self) -> dict[str, dict[str, int]]:
         """For each split that has images: numbers of ``images``, ``persons``, ``cameras``, ``distractors``, ``junk``.

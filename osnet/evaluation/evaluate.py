@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
+from osnet.data import check_files
 from osnet.data.doctor import examine
 from osnet.data.load import load_records
 from osnet.data.records import DataSet, Record, cameras, persons
@@ -49,7 +50,7 @@ class Evaluation:
     Attributes:
         model: as it was asked for.
         weights: that were used; ``weights.sha256`` names the checkpoint.
-        data: the data set, all of its records.
+        data: the data set, all of its records but those left out.
         query, gallery: records behind the features; with pooling, the first of each tracklet. The gallery has junk.
         query_features, gallery_features: float32 (Q, 512), (G, 512); of length 1 under ``cosine``, else as the network
             gives them (torchreid's way).
@@ -60,6 +61,7 @@ class Evaluation:
         claims: of published cards of this checkpoint, the model's own card first.
         computed: number of images whose features were computed; the others were cached.
         findings: one line for each doubt: the quick doctor's about the data, and about re-ranking a small gallery.
+        left_out: for each image that cannot be read, the message; none of these is in any figure.
     """
 
     model: str
@@ -82,6 +84,7 @@ class Evaluation:
     claims: tuple[Claim, ...]
     computed: int
     findings: tuple[str, ...]
+    left_out: tuple[str, ...]
 
     @property
     def mAP(self) -> float:  # noqa: N802 - the field writes it so
@@ -159,6 +162,7 @@ class Evaluation:
             "computed": self.computed,
             "claim": self.claim_beside(),
             "findings": list(self.findings),
+            "left_out": list(self.left_out),
         }
         if thresholds:
             found["verification"] = _or_none(lambda: self.verification.to_dict(FALSE_POSITIVE_RATES))
@@ -196,7 +200,8 @@ def evaluate(
 ) -> Evaluation:
     """How well `model` finds the queries of `data` in its gallery.
 
-    All that can be checked without a feature is checked first, the quick part of `osnet doctor` included.
+    All that can be checked without a feature is checked first, the quick part of `osnet doctor` included. An image that
+    cannot be read is left out, see `Evaluation.left_out`.
 
     Args:
         model: any model reference (see `osnet.read_weights`), or `Weights`.
@@ -218,7 +223,6 @@ def evaluate(
     Raises:
         OptionError: an unknown name; the message lists the known ones. A switch that is no bool, a negative seed.
         DataError: the data set cannot be listed, or an evaluation on it would be meaningless.
-        ImageError: an image cannot be read; the message names it.
         DependencyError: numba is missing.
         Errors of `osnet.read_weights`.
     """
@@ -273,9 +277,12 @@ def evaluate_all(
     def results() -> Iterator[Evaluation]:
         for model, weights in zip(models, all_weights):
             embedder = Embedder(weights, backend=backend, precision=precision, flip=flip, normalize=False)
-            for task in tasks:
+            for place, task in enumerate(tasks):
                 paths = [record.path for record in (*task.query, *task.gallery)]
-                features, computed = embed_cached(embedder, paths, store, progress)
+                features, computed, bad = embed_cached(embedder, paths, store, progress)
+                if bad:
+                    features = features[[path not in bad for path in paths]]
+                    task = tasks[place] = _checked(task.data, bad, pool, task)
                 query_features, gallery_features = features[: len(task.query)], features[len(task.query) :]
                 if metric == "cosine":
                     query_features, gallery_features = normalise(query_features), normalise(gallery_features)
@@ -293,7 +300,7 @@ def evaluate_all(
                 yield Evaluation(
                     _name(model, weights), weights, task.data, query, gallery, query_features, gallery_features,
                     ranking, distances, metric, task.protocol, rerank, settings, flip, pool, embedder.backend,
-                    embedder.precision, claims_of(model, weights.sha256), computed, findings,
+                    embedder.precision, claims_of(model, weights.sha256), computed, findings, task.left_out,
                 )  # fmt: skip
 
     return results()
@@ -306,18 +313,31 @@ class _Task:
     query: tuple[Record, ...]
     gallery: tuple[Record, ...]
     findings: tuple[str, ...]
+    doubts: tuple[str, ...]
+    left_out: tuple[str, ...]
 
 
 def _task(data: DataLike, dataset: str, protocol: str | None, pool: str | None, distractors: bool, seed: int) -> _Task:
-    """The data set listed and found good for an evaluation."""
+    """The data set listed and found good for an evaluation, without files that are not there or empty."""
     if not isinstance(data, DataSet):
         data = load_records(data, dataset, seed=seed, distractors=distractors)
     if protocol:
         data = replace(data, protocol=protocol)
+    return _checked(data, check_files.sizes(data)[1], pool, None)
+
+
+def _checked(data: DataSet, bad: dict[Path, str], pool: str | None, before: _Task | None) -> _Task:
+    """`data` without the images that are `bad`, found good for an evaluation as the doctor finds it.
+
+    Args:
+        before: what was found when it was checked with more images.
+    """
+    doubts = (*(before.doubts if before else ()), *(one.message for one in check_files.unusable(data, bad)))
+    data = data.without(bad)
     report = examine(data, quick=True)
     if report.errors:
         more = f" ({len(report.errors) - 1} more: osnet doctor)" if len(report.errors) > 1 else ""
-        raise DataError(f"{data.root}: {report.errors[0].message}{more}")
+        raise DataError(f"{data.root}: {'; '.join((*doubts, report.errors[0].message))}{more}")
     query, gallery = data.split("query"), data.split("gallery", junk=True)
     if pool and not any(record.tracklet is not None for record in (*query, *gallery)):
         raise DataError(
@@ -329,7 +349,9 @@ def _task(data: DataLike, dataset: str, protocol: str | None, pool: str | None, 
         raise DataError(
             f"{data.root}: no query has a right answer under protocol {data.protocol!r}; see osnet doctor {data.root}"
         )
-    return _Task(data, data.protocol, query, gallery, tuple(finding.message for finding in report.findings))
+    findings = (*doubts, *(finding.message for finding in report.findings))
+    left_out = (*(before.left_out if before else ()), *bad.values())
+    return _Task(data, data.protocol, query, gallery, findings, doubts, left_out)
 
 
 def _labels(query: Sequence[Record], gallery: Sequence[Record]) -> dict[str, Any]:

@@ -13,10 +13,10 @@ import os
 import sqlite3
 import warnings
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def content_digest(path: Path) -> bytes:
 
 def embed_cached(
     embedder: Embedder, paths: Sequence[Path], cache: Path | None, progress: Progress | None = None
-) -> tuple[NDArray[np.float32], int]:
+) -> tuple[NDArray[np.float32], int, dict[Path, str]]:
     """Features of image files, looked up where they are known and kept where they are not.
 
     Args:
@@ -71,30 +71,34 @@ def embed_cached(
         progress: called with (done, all), files of equal content counted once.
 
     Returns:
-        float32 (N, 512), and the number of files that were computed.
-
-    Raises:
-        ImageError: a file cannot be read; what was computed before is kept.
+        float32 (N, 512), NaN for a file that cannot be read; the number of files that were computed; and for each file
+        that cannot be read the message.
     """
-    features = np.empty((len(paths), FEATURE_DIM), np.float32)
+    features = np.full((len(paths), FEATURE_DIM), np.nan, np.float32)
     places: dict[bytes, list[int]] = {}
-    digests = list(prefetch(content_digest, paths))
+    bad: dict[Path, str] = {}
+    digests = list(prefetch(_or_error(content_digest), paths))
     for place, digest in enumerate(digests):
-        places.setdefault(digest, []).append(place)
-    bad: list[ImageError] = []
+        if isinstance(digest, ImageError):
+            bad[paths[place]] = str(digest)
+        else:
+            places.setdefault(digest, []).append(place)
+    under_way: deque[bytes] = deque()
 
-    def crop(place: int) -> NDArray[np.uint8]:
-        pixels = prepare(paths[place])
-        if content_digest(paths[place]) != digests[place]:
-            raise ImageError(f"{paths[place]}: changed while it was read; start again when nobody writes to it")
+    def crop(digest: bytes) -> NDArray[np.uint8]:
+        path = paths[places[digest][0]]
+        pixels = prepare(path)
+        if content_digest(path) != digest:
+            raise ImageError(f"{path}: changed while it was read; start again when nobody writes to it")
         return pixels
 
-    def crops(wanted: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
-        """Up to the first that cannot be read: what is under way behind it is finished and kept."""
-        try:
-            yield from prefetch(crop, wanted)
-        except ImageError as error:
-            bad.append(error)
+    def crops(wanted: Sequence[bytes]) -> Iterator[NDArray[np.uint8]]:
+        for digest, pixels in zip(wanted, prefetch(_or_error(crop), wanted)):
+            if isinstance(pixels, ImageError):
+                bad.update({paths[place]: str(pixels) for place in places[digest]})
+            else:
+                under_way.append(digest)
+                yield pixels
 
     with FeatureCache(cache, embedder) as known:
         todo = dict(places)
@@ -103,18 +107,27 @@ def embed_cached(
         done = len(places) - len(todo)
         if progress:
             progress(done, len(places))
-        waiting = iter(todo.items())
-        for part in embedder.stream(crops([of[0] for of in todo.values()])):
-            fresh = list(islice(waiting, len(part)))
-            known.keep([digest for digest, _ in fresh], part)
-            for (_, of), feature in zip(fresh, part):
-                features[of] = feature
+        for part in embedder.stream(crops(list(todo))):
+            fresh = [under_way.popleft() for _ in range(len(part))]
+            known.keep(fresh, part)
+            for digest, feature in zip(fresh, part):
+                features[places[digest]] = feature
             done += len(part)
             if progress:
                 progress(done, len(places))
-    if bad:
-        raise bad[0]
-    return features, len(todo)
+    return features, len(todo), bad
+
+
+def _or_error(work: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`work`, which returns an `ImageError` where it raised one."""
+
+    def attempt(item: Any) -> Any:
+        try:
+            return work(item)
+        except ImageError as error:
+            return error
+
+    return attempt
 
 
 class FeatureCache:

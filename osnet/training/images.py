@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from osnet.data.load import load_records
-from osnet.data.records import DISTRACTOR, JUNK, DataSet, Record
+from osnet.data.check_files import readable
+from osnet.data.load import check_training_records, load_records, load_training_records, trainable
+from osnet.data.records import DataSet, Record
 from osnet.errors import DataError
 from osnet.training.config import TrainConfig
 
@@ -28,6 +29,8 @@ class TrainingImages:
     name: layout of the data set.
     fingerprint: SHA-256 of the names, persons and splits, to know the data again.
     other: query and gallery of `TrainConfig.other_data`; None when there is none.
+    left_out: for each image of these that cannot be used, the message.
+    not_used: files in the data set's folders that are not images.
     """
 
     paths: tuple[Path, ...]
@@ -40,10 +43,12 @@ class TrainingImages:
     name: str
     fingerprint: str
     other: DataSet | None = None
+    left_out: tuple[str, ...] = ()
+    not_used: tuple[Path, ...] = ()
 
 
 def find_images(config: TrainConfig) -> TrainingImages:
-    """What `config` trains and evaluates on.
+    """What `config` trains and evaluates on. Every image is decoded once, and those that cannot be are left out.
 
     Raises:
         DataError: no data set, fewer than two identities, no identity with two images where a loss or the sampler
@@ -52,26 +57,21 @@ def find_images(config: TrainConfig) -> TrainingImages:
     """
     if not config.data:
         raise DataError("no data: expected the folder of a data set; draw one with: osnet synth OUT")
-    found = load_records(config.data, config.dataset)
-    train = [r for r in found.split("train") if r.person not in (JUNK, DISTRACTOR)]
-    if not train and not found.split("val"):
-        # a plain folder of people has no split: all of it is there to learn from
-        found = load_records(config.data, config.dataset, split="train") if found.name in _UNSPLIT else found
-        train = [r for r in found.split("train") if r.person not in (JUNK, DISTRACTOR)]
-    if not train:
-        raise DataError(f"{config.data!r} ({found.name}) has no training images; expected a split 'train'")
+    listed = load_training_records(config.data, config.dataset)
+    found, bad = readable(listed)
+    train = trainable(found)
+    if bad and not train:
+        raise DataError(f"no training image of {config.data!r} can be read; the first: {next(iter(bad.values()))}")
+    check_training_records(train, f"{config.data!r} ({found.name})")
     train, query, gallery, held_out = _held_out(train, found, config)
+    if config.val_identities:
+        check_training_records(train, f"{config.data!r} ({found.name}) without the held-out identities")
+    protocol = evaluation_protocol(query, gallery, found)
+    unmeasured: list[str] = []
+    if query and not _has_answers(query, gallery, protocol):
+        unmeasured.append(f"{found.root}: no query has a right answer in the gallery, so nothing is measured on them")
+        query, gallery = [], []
     people = sorted({r.person for r in train})
-    if len(people) < 2:
-        raise DataError(
-            f"the training images of {config.data!r} show {len(people)} identity; expected two or more to tell apart"
-        )
-    counts = Counter(r.person for r in train)
-    if max(counts.values()) < 2:
-        raise DataError(
-            f"each of the {len(people)} identities of {config.data!r} has one image; expected several of each, from "
-            "different cameras, to learn what stays the same"
-        )
     number = {person: i for i, person in enumerate(people)}
     return TrainingImages(
         paths=tuple(r.path for r in train),
@@ -80,14 +80,13 @@ def find_images(config: TrainConfig) -> TrainingImages:
         query=tuple(query),
         gallery=tuple(gallery),
         held_out=held_out,
-        protocol=evaluation_protocol(query, gallery, found),
+        protocol=protocol,
         name=found.name,
         fingerprint=_fingerprint(found.root, train, query, gallery),
-        other=_other(config.other_data) if config.other_data else None,
+        other=_other(config.other_data, bad) if config.other_data else None,
+        left_out=(*bad.values(), *unmeasured),
+        not_used=listed.others,
     )
-
-
-_UNSPLIT = ("folder", "csv", "parquet")
 
 
 def _held_out(
@@ -112,8 +111,10 @@ def _held_out(
     return [r for r in train if r.person not in chosen], query, gallery, "val"
 
 
-def _other(data: str) -> DataSet:
-    found = load_records(data)
+def _other(data: str, bad: dict[Path, str]) -> DataSet:
+    """The data set without the images that cannot be used, which are added to `bad`."""
+    found, more = readable(load_records(data))
+    bad.update(more)
     if not found.split("query"):
         raise DataError(f"other_data: {data!r} ({found.name}) has no query and gallery to measure; name one that has")
     return found
@@ -125,6 +126,14 @@ def evaluation_protocol(query: Sequence[Record], gallery: Sequence[Record], foun
     if None in seen or len(seen) < 2:
         return "camera-blind"
     return "market1501" if found.protocol == "cuhk03" else found.protocol
+
+
+def _has_answers(query: Sequence[Record], gallery: Sequence[Record], protocol: str) -> bool:
+    seen = {(r.person, None if protocol == "camera-blind" else r.camera) for r in gallery}
+    cameras = {camera for _, camera in seen}
+    if protocol == "camera-blind":
+        return any((r.person, None) in seen for r in query)
+    return any((r.person, camera) in seen for r in query for camera in cameras - {r.camera})
 
 
 def _fingerprint(root: Path, *parts: list[Record]) -> str:

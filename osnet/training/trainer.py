@@ -16,6 +16,7 @@ from typing import Any
 from osnet.checkpoint.weights import Weights
 from osnet.data.augment import Augmentation
 from osnet.errors import DataError, DependencyError, OptionError, TrainingError, WeightsError
+from osnet.image_files import unused
 from osnet.inference.images import prepare
 from osnet.models.load import NewClassifierWarning, create_model, network_from_weights, require_mindspore
 from osnet.models.reference import read_weights
@@ -61,6 +62,7 @@ def train(config: TrainConfig, out: str | os.PathLike[str]) -> Run:
         "identities": images.classes,
         "fingerprint": images.fingerprint,
         "held_out": images.held_out,
+        "left_out": len(images.left_out),
         "base": _base_name(config, base),
         "base_sha256": base.sha256 if base else None,
         "ranks": ranks.size,
@@ -181,6 +183,10 @@ class _Training:
                     speaks=self._ranks.rank == 0,
                 )
             )
+            for message in self._images.left_out:
+                self._reporter.say(f"left out: {message}")
+            if self._images.not_used:
+                self._reporter.say(unused(self._images.not_used))
             if self._progress.step == 0 and self._config.model not in VARIANTS:
                 self._measure_start()
             while self._progress.epoch < self._config.epochs and not self._enough():

@@ -22,7 +22,7 @@ from osnet.evaluation.answers import RIGHT, WRONG, Answer, by_difficulty, confus
 from osnet.evaluation.evaluate import last_part
 from osnet.evaluation.verification import FALSE_POSITIVE_RATES
 from osnet.files import publish
-from osnet.inference.images import load_image
+from osnet.image_files import decoded
 from osnet.visual import activation, charts
 from osnet.visual.identity_map import identity_map
 
@@ -267,7 +267,8 @@ def _who(evaluation: Evaluation, record: Record, *, cut: int = 24) -> str:
 def _thumbnail(path: Path) -> str:
     from PIL import Image
 
-    picture = load_image(path).resize(_THUMBNAIL, Image.Resampling.LANCZOS)
+    with decoded(path) as image:
+        picture = image.resize(_THUMBNAIL, Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)
     return _uri(buffer.getvalue(), "jpeg")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -46,3 +48,15 @@ def good_market(root: Path) -> Path:
                 number += 1
                 image(root / folder / f"{person:04d}_c{camera}s1_{number:06d}_00.jpg", seed=number)
     return root
+
+
+def huge_png(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds almost nothing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )

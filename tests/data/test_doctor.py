@@ -10,7 +10,9 @@ import pytest
 from osnet.data.check_labels import FEW_QUERIES
 from osnet.data.doctor import examine
 from osnet.data.load import load_records
-from osnet.errors import OptionError
+from osnet.errors import DataError, OptionError
+from osnet.training.config import TrainConfig
+from osnet.training.images import find_images
 from tests.data.sets import good_market, image, touch
 
 
@@ -63,7 +65,7 @@ def test_wrong_folder_level(market):
 def test_missing_splits(market):
     shutil.rmtree(market / "bounding_box_train")
     assert examine(market).ok
-    assert only(examine(market, use="train"), "missing-split", "error").example == "train"
+    assert "no training images" in only(examine(market, use="train"), "nothing-to-train-on", "error").message
     good_market(market)
     shutil.rmtree(market / "query")
     assert only(examine(market), "missing-split", "error").example == "query"
@@ -130,15 +132,17 @@ def test_class_imbalance(market):
 
 
 def test_files_missing_empty_or_broken(market, tmp_path):
+    image(market / "bounding_box_train" / "0001_c1s1_000077_00.jpg", seed=77)
     broken = market / "bounding_box_train" / "0001_c1s1_000001_00.jpg"
     whole = broken.read_bytes()
     broken.write_bytes(whole[: len(whole) // 2])
     assert examine(market, quick=True).ok, "the quick part opens no image"
-    finding = only(examine(market), "unreadable", "error", 1)
+    finding = only(examine(market), "unreadable", "warning", 1)
     assert finding.example == str(broken)
+    assert "1 of 13 images cannot be decoded and are left out" in finding.message
     broken.write_bytes(b"")
-    assert only(examine(market, quick=True), "empty-file", "error", 1).example == str(broken)
-    assert only(examine(market), "empty-file", "error", 1)
+    assert only(examine(market, quick=True), "empty-file", "warning", 1).example == str(broken)
+    assert only(examine(market), "empty-file", "warning", 1)
     (tmp_path / "list.csv").write_text(
         "path,person,camera,split\n" + "".join(
             f"{path},{path.name[:4]},{path.name[6]},{split}\n"
@@ -146,8 +150,13 @@ def test_files_missing_empty_or_broken(market, tmp_path):
             for path in sorted((market / folder).iterdir())
         ) + "none.jpg,3,1,gallery\n"
     )  # fmt: skip
-    finding = only(examine(tmp_path / "list.csv", quick=True), "missing-file", "error", 1)
+    finding = only(examine(tmp_path / "list.csv", quick=True), "missing-file", "warning", 1)
     assert finding.example == str(tmp_path / "none.jpg")
+    for path in market.rglob("*.jpg"):
+        path.unlink()
+    found = codes(examine(tmp_path / "list.csv", quick=True))
+    assert (found["missing-file"].severity, found["missing-file"].count) == ("error", 9)
+    assert next(iter(found)) == "missing-file", "what is to be done comes first"
 
 
 def test_tiny_and_wide_images(market):
@@ -161,8 +170,8 @@ def test_tiny_and_wide_images(market):
 @pytest.mark.parametrize(
     ("source", "target", "code", "severity"),
     [
-        ("query/0003_c1s1_000005_00.jpg", "query/0004_c1s1_000099_00.jpg", "duplicate-person", "error"),
-        ("bounding_box_train/0001_c1s1_000001_00.jpg", "query/0001_c1s1_000099_00.jpg", "duplicate-leak", "error"),
+        ("query/0003_c1s1_000005_00.jpg", "query/0004_c1s1_000099_00.jpg", "duplicate-person", "warning"),
+        ("bounding_box_train/0001_c1s1_000001_00.jpg", "query/0001_c1s1_000099_00.jpg", "duplicate-leak", "warning"),
         ("query/0003_c1s1_000005_00.jpg", "bounding_box_test/0003_c2s1_000099_00.jpg", "duplicate-answer", "warning"),
         ("query/0003_c1s1_000005_00.jpg", "bounding_box_test/0003_c1s1_000099_00.jpg", "duplicate", "warning"),
         ("query/0003_c1s1_000005_00.jpg", "bounding_box_test/-1_c1s1_000099_00.jpg", "duplicate", "warning"),
@@ -195,9 +204,35 @@ def test_unknown_words(market):
         examine(market, dataset="test")
 
 
-def test_hidden_and_other_files_are_no_images(market):
+def test_hidden_files_are_not_mentioned_and_others_are_named(market):
     touch(market, "query/.0001_c1s1_000001_00.jpg", "query/Thumbs.db", "readme.txt")
     assert examine(market).findings == ()
+    touch(market, "query/0001_c1s1_000001_00.heic", "bounding_box_train/notes.txt")
+    finding = only(examine(market), "not-used", "warning", 2)
+    for name in ("0001_c1s1_000001_00.heic", "notes.txt"):
+        assert name in finding.message
+
+
+def test_nested_images_are_used_and_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("osnet.data.check_labels.FEW_QUERIES", 1)
+    for i, (person, camera) in enumerate((p, c) for p in ("ann", "ben") for c in (1, 2)):
+        image(tmp_path / person / f"cam{camera}_{i}.jpg", seed=i)
+        image(tmp_path / person / f"cam{camera}" / "more" / f"{i}.PNG", seed=10 + i)
+    image(tmp_path / "loose.jpg", seed=20)
+    found = codes(examine(tmp_path))
+    assert set(found) == {"nested", "not-used"}
+    assert "count as images of 'ann'" in found["nested"].message
+    assert (found["nested"].count, found["not-used"].example) == (4, str(tmp_path / "loose.jpg"))
+    assert {record.camera for record in load_records(tmp_path).records} == {1, 2}
+
+
+def test_what_is_left_when_bad_images_are_out_decides(market):
+    for path in (market / "query").iterdir():
+        path.write_bytes(b"x")
+    found = codes(examine(market))
+    assert (found["missing-split"].severity, found["missing-split"].example) == ("error", "query")
+    assert (found["unreadable"].severity, found["unreadable"].count) == ("warning", 4)
+    assert examine(market, quick=True).ok
 
 
 @pytest.mark.parametrize(
@@ -222,3 +257,78 @@ def test_one_file_is_singular(tmp_path, market):
     path = next((market / "bounding_box_train").iterdir())
     shutil.copy(path, path.with_name(path.name.replace("_00.jpg", "_01.jpg")))
     assert "1 image is there more than once" in only(examine(market), "duplicate", "warning", 1).message
+
+
+def plain_folder(root):
+    for i in range(6):
+        image(root / "abc"[i % 3] / f"{i}.jpg", seed=i)
+
+
+def one_person(root):
+    for i in range(2):
+        image(root / "train" / "ann" / f"{i}.jpg", seed=i)
+        image(root / "query" / "ben" / f"c1_{i}.jpg", seed=i + 4)
+        image(root / "gallery" / "ben" / f"c2_{i}.jpg", seed=i + 8)
+
+
+def one_image_each(root):
+    for name in "abc":
+        image(root / name / f"{name}.jpg", seed=ord(name))
+
+
+def in_train_and_test(root):
+    good_market(root)
+    image(root / "bounding_box_train" / "0003_c1s1_000009_00.jpg", seed=99)
+
+
+def same_picture_of_two(root):
+    good_market(root)
+    first = next((root / "bounding_box_train").iterdir())
+    shutil.copy(first, first.with_name("0002_c2s1_000099_00.jpg"))
+
+
+def queries_without_answers(root):
+    good_market(root)
+    for path in (root / "query").iterdir():
+        path.rename(path.with_name("8" + path.name[1:]))
+
+
+def one_unreadable(root):
+    good_market(root)
+    next((root / "bounding_box_train").iterdir()).write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n{} loop\n")
+
+
+def one_person_unreadable(root):
+    good_market(root)
+    for path in (root / "bounding_box_train").glob("0002*"):
+        path.write_bytes(b"x")
+
+
+def no_train(root):
+    good_market(root)
+    shutil.rmtree(root / "bounding_box_train")
+
+
+@pytest.mark.parametrize(
+    ("make", "good"),
+    [
+        (good_market, True),
+        (plain_folder, True),
+        (one_person, False),
+        (one_image_each, False),
+        (in_train_and_test, True),
+        (same_picture_of_two, True),
+        (queries_without_answers, True),
+        (one_unreadable, True),
+        (one_person_unreadable, False),
+        (no_train, False),
+    ],
+)
+def test_doctor_for_train_accepts_what_train_accepts(tmp_path, make, good):
+    make(tmp_path)
+    try:
+        find_images(TrainConfig(data=str(tmp_path)))
+        accepted = True
+    except DataError:
+        accepted = False
+    assert examine(tmp_path, use="train").ok == accepted == good

@@ -24,7 +24,7 @@ from benchmarks.synthetic import rank_by_colour
 from osnet.data import synthetic
 from osnet.data.contact_sheet import contact_sheet
 from osnet.data.synthetic import DrawnSet, draw_dataset
-from osnet.errors import DataError, DiskError, OptionError, OsnetError
+from osnet.errors import DataError, DiskError, ImageError, OptionError, OsnetError
 
 NAME = re.compile(r"(-1|\d{4})_c(\d)s1_(\d{6})_(\d{2})\.jpg")
 SMALL = {"identities": 4, "cameras": 3, "images_per_camera": 2, "distractors": 5, "seed": 11, "progress": False}
@@ -246,6 +246,6 @@ def test_contact_sheet_refuses(small: DrawnSet, tmp_path: Path) -> None:
         contact_sheet(small.root, tmp_path / "missing" / "sheet.png")
     shutil.copytree(small.root / "query", tmp_path / "set" / "query")
     next((tmp_path / "set" / "query").glob("*.jpg")).write_bytes(b"no picture")
-    with pytest.raises(DataError, match="no picture"):
+    with pytest.raises(ImageError, match="not an image format"):
         contact_sheet(tmp_path / "set", tmp_path / "sheet.png")
     assert not (tmp_path / "sheet.png").exists()

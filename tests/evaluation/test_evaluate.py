@@ -15,16 +15,17 @@ import pytest
 
 import osnet
 from osnet.checkpoint.weights import Weights
+from osnet.data.doctor import examine
 from osnet.data.load import load_records
 from osnet.data.records import DataSet, Record
-from osnet.errors import DataError, ImageError, OptionError
+from osnet.errors import DataError, OptionError
 from osnet.evaluation.claims import claims_of, why_not_comparable
 from osnet.evaluation.evaluate import evaluate_all
 from osnet.evaluation.feature_cache import FOLDER
 from osnet.evaluation.ranking import rank_distances
 from osnet.hub.inventory import list_cache
 from osnet.inference.embedder import Embedder
-from tests.data.sets import image, touch
+from tests.data.sets import huge_png, image, touch
 from tests.oracles import ranking as oracle
 from tests.recipe import recipe_arrays, recipe_weights
 
@@ -234,7 +235,8 @@ def bad_sets(root: Path) -> Iterator[tuple[str, Path, str]]:
         root / "high" / "Market" / "v15", "query/0001_c1s1_000000_00.jpg", "bounding_box_test/0001_c2s1_000000_00.jpg"
     )
     yield "one folder too high", root / "high", "too high: the data set is in '.*v15'"
-    touch(root / "empty", "query/0001_c1s1_000000_00.jpg", "bounding_box_test/Thumbs.db")
+    image(root / "empty" / "query" / "0001_c1s1_000000_00.jpg")
+    touch(root / "empty", "bounding_box_test/Thumbs.db")
     yield "empty gallery", root / "empty", "split gallery has none"
     for name, answer in (("strangers", "0002_c2"), ("same_camera", "0001_c1")):
         image(root / name / "query" / "0001_c1s1_000000_00.jpg")
@@ -304,14 +306,41 @@ def test_features_that_are_not_finite_are_refused(market: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_unreadable_image_is_named_and_what_was_computed_is_kept(weights: Weights, copy: Path) -> None:
-    bad = load_records(copy).split("gallery")[-1].path
-    whole = bad.read_bytes()
-    bad.write_bytes(whole[:200])
-    with pytest.raises(ImageError, match=bad.name):
+def test_unreadable_images_are_left_out_and_named(weights: Weights, copy: Path) -> None:
+    """The figures are those of a data set that never had the files, and nothing that was computed is lost."""
+    records = load_records(copy)
+    bad = [records.split("query")[0].path, records.split("gallery")[-1].path, records.split("gallery")[0].path]
+    whole = [path.read_bytes() for path in bad]
+    bad[0].write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n{} loop\n")
+    bad[1].write_bytes(huge_png(12_000, 9_000))
+    bad[2].write_bytes(b"")
+    found = osnet.evaluate(weights, copy)
+    assert len(found.left_out) == 3
+    for path in bad:
+        assert any(str(path) in message for message in found.left_out)
+    assert any("2 of 13 images cannot be decoded and are left out" in finding for finding in found.findings)
+    assert any("1 listed file is empty and left out" in finding for finding in found.findings)
+    assert found.to_dict()["left_out"] == list(found.left_out)
+    for path in bad:
+        path.unlink()
+    without = osnet.evaluate(weights, copy)
+    assert (without.computed, without.left_out) == (0, ())
+    assert (without.mAP, without.ranking.valid_queries) == (found.mAP, found.ranking.valid_queries)
+    np.testing.assert_array_equal(without.gallery_features, found.gallery_features)
+    for path, content in zip(bad, whole):
+        path.write_bytes(content)
+    assert osnet.evaluate(weights, copy).computed == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["query", "gallery"])
+def test_doctor_and_evaluation_agree_when_too_little_is_left(split: str, weights: Weights, copy: Path) -> None:
+    for record in load_records(copy).split(split, junk=True):
+        record.path.write_bytes(b"x")
+    assert examine(copy, quick=True).ok
+    assert not examine(copy).ok
+    with pytest.raises(DataError, match=f"cannot be decoded and are left out, such as .*split {split} has none"):
         osnet.evaluate(weights, copy)
-    bad.write_bytes(whole)
-    assert osnet.evaluate(weights, copy).computed == 1  # it was the last: all others were kept
 
 
 # --- claims --------------------------------------------------------------------------------------------------------

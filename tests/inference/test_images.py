@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ from PIL import Image
 from osnet.errors import ImageError, OptionError
 from osnet.image_files import MAX_PIXELS
 from osnet.inference.images import crop_boxes, load_image, prepare
+from tests.data.sets import huge_png
 
 
 def picture(height: int = 40, width: int = 20, seed: int = 0) -> np.ndarray:
@@ -89,18 +88,6 @@ def test_exif_orientation_is_undone(orientation: int, tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(load_image(tmp_path / "a.png")), np.asarray(upright))
     with Image.open(tmp_path / "a.png") as opened:
         np.testing.assert_array_equal(np.asarray(load_image(opened)), np.asarray(upright))
-
-
-def huge_png(width: int, height: int) -> bytes:
-    """A PNG that claims a size and holds almost nothing."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
-    )
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -41,3 +42,29 @@ def test_no_training_images(crops: Path, tmp_path: Path) -> None:
     (tmp_path / "data/bounding_box_test").symlink_to(crops / "bounding_box_test")
     with pytest.raises(DataError, match="no training images"):
         find_images(TrainConfig(data=str(tmp_path / "data")))
+
+
+def test_images_that_cannot_be_read_are_left_out_and_named(crops: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(crops, tmp_path / "data")
+    bad = sorted((data / "bounding_box_train").iterdir())[0], sorted((data / "query").iterdir())[0]
+    for path in bad:
+        path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n{} loop\n")
+    (data / "bounding_box_train" / "notes.txt").write_text("x")
+    found = find_images(TrainConfig(data=str(data)))
+    assert (len(found.paths), found.classes) == (15, 4)
+    assert not {*found.paths, *(r.path for r in found.query)} & set(bad)
+    assert [path.name for path in bad] == [Path(message.split(": ")[0]).name for message in found.left_out]
+    assert [path.name for path in found.not_used] == ["notes.txt"]
+    for path in (data / "bounding_box_train").glob("*.png"):
+        path.write_bytes(b"x")
+    with pytest.raises(DataError, match=r"no training image of .* can be read; the first: .*0001_c1s1_000000_00"):
+        find_images(TrainConfig(data=str(data)))
+
+
+def test_queries_that_nothing_answers_are_not_measured(crops: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(crops, tmp_path / "data")
+    for path in (data / "query").iterdir():
+        path.rename(path.with_name("9" + path.name[1:]))
+    found = find_images(TrainConfig(data=str(data)))
+    assert (found.query, found.gallery) == ((), ())
+    assert "no query has a right answer" in found.left_out[0]
