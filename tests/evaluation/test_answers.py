@@ -60,6 +60,7 @@ def made_up(
         claims=(),
         computed=0,
         findings=("made of numbers",),
+        left_out=(),
     )
 
 
