@@ -151,6 +151,7 @@ def publish(
     else:
         say(found.card)
         say(found.checkpoint)
+        say("mindspore_hub loads it once the card's links answer: it asks them at every load", err=True)
 
 
 def _pairs(settings: list[str]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ REQUIRED = (
     "license",
     "summary",
 )
-"""Keys that the hub itself asks for. ``evaluation`` may be missing."""
+"""Keys that a card must have. In place of ``train-dataset``, whose values mindspore_hub limits, ``trained-on`` will do."""
 
 ASSET_KEYS = ("file-format", "asset-link", "asset-sha256")
 
@@ -117,7 +117,9 @@ def parse_card(data: bytes, *, path: str | os.PathLike[str] | None = None) -> Ca
     name = str(path) if path is not None else "card"
     text, first_line, body = frontmatter.split(frontmatter.decode(bytes(data), name), name)
     mapping = frontmatter.read_mapping(text, name=name, first_line=first_line)
-    missing = [key for key in REQUIRED if key not in mapping]
+    dataset_key = "trained-on" if "train-dataset" not in mapping and "trained-on" in mapping else "train-dataset"
+    required = [dataset_key if key == "train-dataset" else key for key in REQUIRED]
+    missing = [key for key in required if key not in mapping]
     if missing:
         raise CardError(f"{name}: missing key(s): {', '.join(missing)}")
     assets = _assets(mapping["asset"], name)
@@ -128,7 +130,7 @@ def parse_card(data: bytes, *, path: str | os.PathLike[str] | None = None) -> Ca
         if not isinstance(value, str):
             raise CardError(f"{name}: expected text for the key {key!r}, got {frontmatter.kind(value)}")
         entries[key] = value
-    for key in REQUIRED:
+    for key in required:
         if key != "asset" and not entries[key].strip():
             raise CardError(f"{name}: the key {key!r} is empty")
     _check_values(entries, name)
@@ -137,7 +139,7 @@ def parse_card(data: bytes, *, path: str | os.PathLike[str] | None = None) -> Ca
     return Card(
         name=entries["model-name"],
         uid=f"{entries['user-id']}/{entries['mindspore-version']}/{stem}".lower(),
-        dataset=entries["train-dataset"],
+        dataset=entries[dataset_key],
         evaluation=entries.get("evaluation", ""),
         license=entries["license"],
         repository=_unbracket(entries["repo-link"]),

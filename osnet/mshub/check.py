@@ -13,8 +13,8 @@ from osnet.hub import cache, catalog, urls
 from osnet.hub.card import Card, read_card
 from osnet.hub.fetch import Model, resolve
 from osnet.hub.settings import Limits
-from osnet.mshub import package
-from osnet.mshub.places import places_of, read_by_hub, refusal, root_of
+from osnet.mshub import package, rules
+from osnet.mshub.places import places_of, read_by_hub, root_of
 from osnet.mshub.receipts import receipts_in
 from osnet.variants import VARIANTS
 
@@ -101,9 +101,9 @@ def _card_note(card: Card, path: Path) -> tuple[bool, str]:
         return False, str(error)
     if read_by_hub(there) != read_by_hub(card):
         return False, f"not the published card of {card.uid}: another link or SHA-256; move it away and install again"
-    problem = refusal(there)
+    problem = rules.problem(path.read_bytes(), path)
     if problem:
-        return False, problem
+        return False, f"{problem}; move it away and install it again"
     for published in catalog.list_cards():
         if published.uid == card.uid and read_by_hub(published) != read_by_hub(card):
             return True, f"a card of your own; the published {card.uid} has another link or SHA-256"

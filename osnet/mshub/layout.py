@@ -17,8 +17,8 @@ from osnet.hub import cache
 from osnet.hub.card import Card, parse_card, read_card, render_card
 from osnet.hub.fetch import Model, VerifiedFile, fetch_verified, resolve
 from osnet.hub.settings import Limits, read_settings
-from osnet.mshub import package
-from osnet.mshub.places import Places, places_of, read_by_hub, refusal, root_of
+from osnet.mshub import package, rules
+from osnet.mshub.places import Places, places_of, read_by_hub, root_of
 from osnet.mshub.receipts import Receipt, new_receipt, receipt_of, receipts_in
 
 _LOCK_SECONDS = 120.0
@@ -26,6 +26,8 @@ _LOCK_SECONDS = 120.0
 
 def install(model: Model = "osnet", *, hub_dir: str | os.PathLike[str] | None = None, **fetch: Any) -> tuple[Path, ...]:
     """Lay out mindspore_hub's cache for one card; what is there and right already stays.
+
+    The card that is laid out lacks what mindspore_hub refuses and a card need not have; see `rules.passing`.
 
     Args:
         model: ``osnet``, an alias, a uid, the path of a card, or a `Card`.
@@ -37,12 +39,13 @@ def install(model: Model = "osnet", *, hub_dir: str | os.PathLike[str] | None = 
         The card, the folder with ``mindspore_hub_conf.py`` and the checkpoint, whose SHA-256 was checked.
 
     Raises:
-        CardError: the card's names are none that mindspore_hub can keep.
+        CardError: the card's names are none that mindspore_hub can keep, or it refuses a part that a card must have.
         CacheError: something else stands where a part belongs.
         Errors of `osnet.fetch`.
     """
     card, root = resolve(model), root_of(hub_dir)
-    places, data = places_of(card, root), _bytes_of(card)
+    places = places_of(card, root)
+    data = rules.passing(card, _bytes_of(card), places.card)
     cache.make_folder(root)
     with cache.lock(root, "hub", timeout=_LOCK_SECONDS):
         _refuse_strangers(card, places)
@@ -100,6 +103,9 @@ def _refuse_strangers(card: Card, places: Places) -> None:
             raise CacheError(
                 f"{places.card}: expected the card of {card.uid} or nothing, got another card; move it away"
             )
+        problem = rules.problem(places.card.read_bytes(), places.card)
+        if problem:
+            raise CacheError(f"{problem}; move it away, and install lays out a card that passes")
     for other in receipts_in(places.card.parent):
         same_name = other.checkpoint == places.checkpoint.name and other.card != places.card.name
         if same_name and other.sha256 != card.checkpoint.sha256:
@@ -128,9 +134,6 @@ def _bytes_of(card: Card) -> bytes:
     data = card.path.read_bytes()
     if parse_card(data, path=card.path) != card:
         raise CardError(f"{card.path}: the card changed while it was read; install it again")
-    problem = refusal(card)
-    if problem:
-        raise CardError(f"{problem}; correct the card")
     return data
 
 

@@ -1,4 +1,4 @@
-"""Where mindspore_hub looks for a card's parts, and which cards it takes.
+"""Where mindspore_hub looks for a card's parts.
 
 For the uid ``mindspore/1.6/osnet_dukemtmc`` it reads in its folder (``~/.mscache``)::
 
@@ -73,20 +73,3 @@ def places_of(card: Card, root: Path) -> Places:
 def read_by_hub(card: Card) -> tuple[str, ...]:
     """What mindspore_hub acts on: two cards that agree in it load alike."""
     return card.name.lower(), card.repository, card.checkpoint.link, card.checkpoint.sha256
-
-
-def refusal(card: Card) -> str:
-    """Why mindspore_hub refuses a card that is good here; empty when it takes it."""
-    if card.path is not None:
-        lines = card.path.read_text("utf-8", "replace").splitlines()
-        rules = sum(line.startswith("---") for line in lines)
-        if rules != 2:
-            return f"{card.path}: mindspore_hub expects two lines that start with '---', got {rules}"
-    for key, value in card.entries:
-        if ":" in value and key not in ("repo-link", "evaluation"):
-            return f"{card.path}: mindspore_hub expects no ':' in {key!r}, got {value!r:.80}"
-    if card.fields["fine-tunable"].lower() not in ("true", "false", "yes", "no", "on", "off"):
-        return (
-            f"{card.path}: mindspore_hub expects True or False for 'fine-tunable', got {card.fields['fine-tunable']!r}"
-        )
-    return ""

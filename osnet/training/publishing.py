@@ -13,9 +13,10 @@ from typing import Any
 
 from osnet.checkpoint.mindspore import write_ckpt
 from osnet.checkpoint.weights import read_weights_file
-from osnet.errors import OptionError
+from osnet.errors import CardError, OptionError
 from osnet.files import publish as publish_file
 from osnet.hub.card import Asset, Card, parse_card, render_card
+from osnet.mshub import rules
 from osnet.training.run import Run
 
 REPOSITORY = "https://gitee.com/mindspore/models/tree/master/research/cv/osnet"
@@ -54,7 +55,8 @@ def publish_run(
     """Write the run's best checkpoint (its last, if it has none yet) and its card into the folder `out`.
 
     The card's link is where the file would be uploaded to; as long as it stands beside the card, with the SHA-256 that
-    the card names, `osnet.load` takes it from there.
+    the card names, `osnet.load` takes it from there. mindspore_hub takes the card too, but asks both of its links at
+    every load: it loads the model only once something answers there.
 
     Args:
         run: folder of a run.
@@ -70,7 +72,7 @@ def publish_run(
 
     Raises:
         OptionError: no run, nothing saved yet, a bad name.
-        CardError: a value that no card can hold.
+        CardError: a value that no card can hold, or that mindspore_hub refuses.
         FileExistsError: the files are there, and `overwrite` is false.
         DiskError: `out` cannot be written.
     """
@@ -122,7 +124,7 @@ def _card(
         "module-type": "cv",
         "fine-tunable": "True",
         "model-version": "1.0",
-        "train-dataset": dataset,
+        rules.dataset_key(dataset): dataset,
         **({"evaluation": f"mAP{100 * found['mAP']:.1f}"} if found else {}),
         "author": author,
         "update-time": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
@@ -147,7 +149,11 @@ def _card(
         body=_body(run, network, name, dataset, found),
         entries=tuple(entries.items()),
     )
-    return parse_card(render_card(card), path=f"{name}.md")  # refuses what no reader would take
+    data = render_card(card)
+    problem = rules.problem(data, f"{name}.md")
+    if problem:
+        raise CardError(problem)
+    return parse_card(data, path=f"{name}.md")  # refuses what no reader would take
 
 
 def _body(run: Run, network: str, name: str, dataset: str, found: dict[str, Any] | None) -> str:
@@ -155,7 +161,8 @@ def _body(run: Run, network: str, name: str, dataset: str, found: dict[str, Any]
     base = f"{origin['base']} (SHA-256 {origin['base_sha256']})" if origin["base_sha256"] else origin["base"]
     parts = [
         "## Weights",
-        f"{name}.ckpt belongs beside this card and is taken from there. The link is where it may be uploaded to.",
+        f"{name}.ckpt belongs beside this card and is taken from there. The link is where it may be uploaded to. "
+        "mindspore_hub asks both links of this card at every load and fails unless they answer.",
         "## Introduction",
         f"{network}, trained on {origin['images']} images of {origin['identities']} identities of {dataset}.",
         f"Base checkpoint: {base}.",

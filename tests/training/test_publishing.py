@@ -7,11 +7,11 @@ import pytest
 
 from osnet.checkpoint.mindspore import read_ckpt, write_ckpt
 from osnet.checkpoint.weights import read_weights_file
-from osnet.errors import OfflineError, OptionError
+from osnet.errors import CardError, OfflineError, OptionError
 from osnet.hub.card import read_card
 from osnet.hub.fetch import fetch
 from osnet.models.reference import read_weights
-from osnet.mshub import layout
+from osnet.mshub import layout, rules
 from osnet.mshub.check import check
 from osnet.training.config import TrainConfig
 from osnet.training.publishing import publish_run
@@ -58,6 +58,20 @@ def test_the_card_is_a_model_reference(run: Run) -> None:
     assert "a" * 64 in text
     assert "epochs: 60" in text
     assert "/home/somebody" not in text
+
+
+@pytest.mark.parametrize("dataset", ["market1501", "people of my own"])
+def test_the_card_passes_mindspore_hubs_rules(run: Run, dataset: str) -> None:
+    published = publish_run(run.root, dataset=dataset)
+    assert rules.problem(published.card.read_bytes(), published.card) == ""
+    assert read_card(published.card).dataset == dataset
+    assert "fails unless they answer" in published.card.read_text()
+
+
+def test_a_card_that_mindspore_hub_refuses_is_not_written(run: Run) -> None:
+    with pytest.raises(CardError, match=r"expects no ':' in 'author'"):
+        publish_run(run.root, author="A: B")
+    assert not (run.root / "published").exists()
 
 
 @pytest.mark.slow
