@@ -222,10 +222,10 @@ class TestInstall:
             layout.install(publish(DATA, summary="a: b"), hub_dir=hub_dir)
         with pytest.raises(CardError, match="True or False for 'fine-tunable', got 'perhaps'"):
             layout.install(publish(DATA, fine_tunable="perhaps"), hub_dir=hub_dir)
+        place = hub_dir / "mindspore/1.6/osnet_dukemtmc.md"
+        place.parent.mkdir(parents=True)
+        place.write_text(publish(DATA).path.read_text() + "\n---\n")
         with pytest.raises(CacheError, match=r"expects two lines that start with '---', got 3; move it away"):
-            place = hub_dir / "mindspore/1.6/osnet_dukemtmc.md"
-            place.parent.mkdir(parents=True)
-            place.write_text(publish(DATA).path.read_text() + "\n---\n")
             layout.install(publish(DATA), hub_dir=hub_dir)
         assert notes(check(publish(DATA), hub_dir=hub_dir))[0] == ("osnet_dukemtmc.md", False)
 

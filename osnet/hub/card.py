@@ -34,7 +34,7 @@ REQUIRED = (
     "license",
     "summary",
 )
-"""Keys that a card must have. In place of ``train-dataset``, whose values mindspore_hub limits, ``trained-on`` will do."""
+"""Keys that a card must have; ``trained-on`` will do for ``train-dataset``, whose values mindspore_hub limits."""
 
 ASSET_KEYS = ("file-format", "asset-link", "asset-sha256")
 
