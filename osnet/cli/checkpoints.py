@@ -29,8 +29,12 @@ def add_to(app: typer.Typer) -> None:
     app.command("fetch")(fetch)
     app.command("verify")(verify)
     app.command("convert")(convert)
-    cache = typer.Typer(help="What the cache holds; `osnet cache remove NAME` removes it.", invoke_without_command=True)
+    cache = typer.Typer(
+        help="What the cache holds; `osnet cache add FILE` adds a file, `osnet cache remove NAME` removes it.",
+        invoke_without_command=True,
+    )
     cache.callback()(cache_list)
+    cache.command("add")(cache_add)
     cache.command("remove")(cache_remove)
     app.add_typer(cache, name="cache")
 
@@ -133,6 +137,17 @@ def cache_list(context: typer.Context, cache_dir: CacheDir = None, as_json: AsJs
         say(f"{row['size']:>12,}  {row['path']}  {row['problem'] or ', '.join(row['cards'])}".rstrip())
     if not rows:
         say("the cache is empty", err=True)
+
+
+def cache_add(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="A checkpoint that some card has; any name.")],
+    cache_dir: CacheDir = None,
+) -> None:
+    """Copy checkpoints from elsewhere into the cache, by their SHA-256, and print where they stand."""
+    from osnet.hub.inventory import add_to_cache
+
+    for file in files:
+        say(add_to_cache(name_of_text(file), cache_dir).path)
 
 
 def cache_remove(

@@ -26,7 +26,9 @@ CacheDir = Annotated[Optional[Path], typer.Option("--cache-dir", help="Folder of
 Offline = Annotated[Optional[bool], typer.Option("--offline", help="Never use the network (OSNET_OFFLINE).")]
 Mirror = Annotated[
     Optional[list[str]],
-    typer.Option("--mirror", metavar="URL", help="Ask this address first; may be repeated (OSNET_MIRROR)."),
+    typer.Option(
+        "--mirror", metavar="URL|PATH", help="Ask this address, or look here, first; may be repeated (OSNET_MIRROR)."
+    ),
 ]
 AllowHost = Annotated[
     Optional[list[str]],

@@ -105,17 +105,18 @@ def download(
             raise
         except Exception as error:  # noqa: BLE001 - a hostile reply makes requests and urllib3 raise what they like
             failures.append(DownloadError(f"{url}: the request failed ({type(error).__name__}: {_reason(error)})"))
-    raise _summary(failures)
+    raise _summary(failures, partial)
 
 
-def _summary(failures: Sequence[OsnetError]) -> OsnetError:
+def _summary(failures: Sequence[OsnetError], partial: Partial) -> OsnetError:
     kind = next(
         (kind for kind in (HashError, UrlError) if any(isinstance(error, kind) for error in failures)), DownloadError
     )
     lines = list(dict.fromkeys(str(error) for error in failures)) or ["no time was left (timeout, OSNET_TIMEOUT)"]
     return kind(
-        f"no address gave the published file: {'; '.join(lines)}. Check the network, try later, or give a mirror with "
-        "mirrors, --mirror or OSNET_MIRROR"
+        f"no address gave the published file: {'; '.join(lines)}. Check the network, try later, give a mirror (an "
+        "address or a folder) with mirrors, --mirror or OSNET_MIRROR, or put the file with SHA-256 "
+        f"{partial.sha256} at {partial.final}"
     )
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
 
-from osnet.errors import HashError, OfflineError, OptionError, OsnetError
+from osnet.errors import CacheError, HashError, OfflineError, OptionError, OsnetError
 from osnet.hub import cache, catalog, urls
 from osnet.hub.card import Card
-from osnet.hub.settings import Settings, read_settings
+from osnet.hub.settings import Mirrors, Settings, read_settings
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def fetch(
     cache_dir: str | os.PathLike[str] | None = None,
     offline: bool | None = None,
     force: bool = False,
-    mirrors: str | Iterable[str] = (),
+    mirrors: Mirrors = (),
     allow_hosts: str | Iterable[str] = (),
     allow_http: bool | None = None,
     timeout: float | None = None,
@@ -59,7 +59,9 @@ def fetch(
         cache_dir: folder of the cache; default ``OSNET_CACHE``, else ``~/.mscache``.
         offline: never open a socket; default ``OSNET_OFFLINE``.
         force: download again; a good cached file stays until the new one is verified.
-        mirrors: base URLs, tried first in place of scheme and host of the published links; default ``OSNET_MIRROR``.
+        mirrors: base URLs, tried first in place of scheme and host of the published links, and paths (or ``file://``
+            URLs) of folders or files of this machine, looked into before any address, also offline; default
+            ``OSNET_MIRROR``.
         allow_hosts: ``HOST`` or ``HOST:PORT`` beside those of the published cards; default ``OSNET_ALLOW_HOST``.
         allow_http: plain http may be used; default ``OSNET_ALLOW_HTTP``.
         timeout: seconds for all of it; default ``OSNET_TIMEOUT``, else 1800.
@@ -92,7 +94,7 @@ def fetch_verified(
     cache_dir: str | os.PathLike[str] | None = None,
     offline: bool | None = None,
     force: bool = False,
-    mirrors: str | Iterable[str] = (),
+    mirrors: Mirrors = (),
     allow_hosts: str | Iterable[str] = (),
     allow_http: bool | None = None,
     timeout: float | None = None,
@@ -138,6 +140,13 @@ def obtain(
     elsewhere = None if force else cache.find(settings.cache, sha256, max_bytes=most, keep=keep)
     if elsewhere is not None:
         return elsewhere
+    links = tuple(dict.fromkeys((card.checkpoint.link, *catalog.addresses(sha256))))
+    local = _in_folders(card, links, settings)
+    if local is not None:
+        from osnet.hub.partial import store
+
+        cache.make_folder(settings.cache)
+        return final, store(final, local, sha256, most, keep=keep)
     if settings.offline:
         raise _not_cached(card, final, content)
     rules = urls.rules(
@@ -146,7 +155,6 @@ def obtain(
         settings.mirrors,
         settings.allow_http,
     )
-    links = tuple(dict.fromkeys((card.checkpoint.link, *catalog.addresses(sha256))))
     for url in dict.fromkeys((card.checkpoint.link, *urls.candidates(links, settings.mirrors))):
         rules.check(url)
     cache.make_folder(settings.cache)
@@ -170,7 +178,8 @@ def _not_cached(card: Card, final: Path, content: cache.Content | None) -> Osnet
         )
     return OfflineError(
         f"{final}: expected the checkpoint of {card.uid} in the cache, found nothing, and offline; fetch it once "
-        f"without OSNET_OFFLINE, or copy the file with SHA-256 {sha256} there (published at {card.checkpoint.link})"
+        f"without OSNET_OFFLINE, or put the file with SHA-256 {sha256} there, as `osnet cache add FILE` and "
+        f"--mirror FOLDER do (published at {card.checkpoint.link})"
     )
 
 
@@ -190,6 +199,29 @@ def _beside(card: Card, settings: Settings, *, keep: bool) -> tuple[Path, cache.
     if content is None or content.sha256 == card.checkpoint.sha256:
         return None if content is None else (path, content)
     logger.warning("%s is not used: expected SHA-256 %s, got %s", path, card.checkpoint.sha256, content.sha256)
+    return None
+
+
+def _in_folders(card: Card, links: tuple[str, ...], settings: Settings) -> bytes | None:
+    """The bytes of `card`'s checkpoint, from the first of the mirrors on this machine that has them."""
+    sha256, most = card.checkpoint.sha256, settings.limits.max_bytes
+    for folder in settings.folders:
+        places = (cache.place(folder, card), *urls.paths(links, folder)) if os.path.isdir(folder) else (folder,)  # noqa: PTH112
+        seen = "nothing"
+        for path in dict.fromkeys(places):
+            try:
+                content = cache.read(path, max_bytes=most, keep=True)
+            except CacheError as error:
+                seen = str(error)
+                continue
+            if content is not None and content.sha256 == sha256:
+                return content.data
+            if content is not None:
+                seen = f"{path} with SHA-256 {content.sha256}"
+        logger.warning(
+            "mirror %s is passed over: expected %s with SHA-256 %s, found %s",
+            folder, urls.file_name(card.checkpoint.link), sha256, seen,
+        )  # fmt: skip
     return None
 
 

@@ -1,4 +1,4 @@
-"""What is in the cache: listing, checking and removing files."""
+"""What is in the cache: listing, checking, adding and removing files."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from osnet.errors import CacheError, CardError, UnknownModelError, UrlError
-from osnet.hub import cache, catalog, partial
+from osnet.errors import CacheError, CardError, HashError, UnknownModelError, UrlError
+from osnet.hub import cache, catalog, partial, urls
 from osnet.hub.card import Card, read_card
 from osnet.hub.settings import Limits, read_settings
 
@@ -73,6 +73,40 @@ def verify_cache(cache_dir: str | os.PathLike[str] | None = None) -> list[Cached
     return [_verify(file, owners.get(file.path, ()), by_sha256) for file in list_cache(root)]
 
 
+def add_to_cache(file: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None = None) -> CachedFile:
+    """Copy a checkpoint, whatever its name, to where the card of its SHA-256 is looked for, and say where it stands.
+
+    Nothing is written when the cache has these bytes already.
+
+    Args:
+        file: path of the file, such as a colleague's.
+        cache_dir: folder of the cache.
+
+    Raises:
+        HashError: no card has this SHA-256; the message names the cards that it is not.
+        UnknownModelError: there is no such file.
+        CacheError, DiskError: it cannot be read, or the cache cannot be written.
+    """
+    root, most, path = read_settings(cache_dir=cache_dir).cache, Limits().max_bytes, Path(file)
+    content = cache.read(path, max_bytes=most)
+    if content is None:
+        raise UnknownModelError(f"{path}: expected the file of a checkpoint, found nothing; check the path")
+    cards = [card for card in _cards(root) if card.checkpoint.sha256 == content.sha256]
+    if not cards:
+        raise _of_no_card(path, content.sha256, list(_cards(root)))
+    uids = tuple(card.uid for card in cards)
+    there = cache.find(root, content.sha256, max_bytes=most)
+    if there is not None:
+        return CachedFile(there[0], content.size, uids, content.sha256, State.VALID)
+    content = cache.read(path, max_bytes=most, keep=True)
+    if content is None or content.sha256 != cards[0].checkpoint.sha256:
+        raise HashError(f"{path}: the file changed while it was read; add it again")
+    cache.make_folder(root)
+    final = cache.place(root, cards[0])
+    partial.store(final, content.data or b"", content.sha256, most)
+    return CachedFile(final, content.size, uids, content.sha256, State.VALID)
+
+
 def remove_cached(name: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None = None) -> tuple[Path, ...]:
     """Remove from the cache what `name` stands for, and give the paths that are gone.
 
@@ -103,6 +137,22 @@ def remove_cached(name: str | os.PathLike[str], cache_dir: str | os.PathLike[str
     except OSError as error:
         raise CacheError(f"{error.filename}: cannot be removed: {error.strerror}; check its permissions") from None
     return tuple(wanted)
+
+
+def _of_no_card(path: Path, sha256: str, cards: list[Card]) -> HashError:
+    for card in cards:
+        with contextlib.suppress(UrlError):
+            if urls.file_name(card.checkpoint.link) == path.name:
+                return HashError(
+                    f"{path}: expected SHA-256 {card.checkpoint.sha256} of {card.uid}, whose file has this name, got "
+                    f"{sha256}; copy it again"
+                )
+    newest = {card.checkpoint.sha256: card.uid for card in cards}
+    known = ", ".join(f"{uid} ({digest[:12]}...)" for digest, uid in newest.items())
+    return HashError(
+        f"{path}: expected the SHA-256 of a card, got {sha256}; it is none of {known}. Weights of your own need no "
+        "cache: give their path as the model"
+    )
 
 
 def _verify(file: CachedFile, owners: tuple[Card, ...] | list[Card], by_sha256: dict[str, list[str]]) -> CachedFile:

@@ -19,6 +19,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from osnet.errors import CacheError
 from osnet.files import sync_folder
 from osnet.hub.cache import Content, hash_file, make_folder, refuse
 
@@ -149,6 +150,23 @@ class Partial:
                 opened.pop_all()
                 self._file, self.size = file, file.seek(0, os.SEEK_END)
         return self._file is not None
+
+
+def store(final: Path, data: bytes, sha256: str, max_bytes: int, *, keep: bool = False) -> Content:
+    """Put `data`, which came from another place of this machine, at `final` as a download would be.
+
+    Raises:
+        CacheError: what stands on the disk then has another SHA-256.
+        DiskError, CacheError: the disk is full or refuses.
+    """
+    with Partial(final, sha256, max_bytes) as partial:
+        partial.restart()
+        partial.write(data, len(data))
+        content = partial.read(keep=keep)
+        if content.sha256 != sha256:
+            raise CacheError(f"{final}: expected SHA-256 {sha256}, got {content.sha256}, once written; check the disk")
+        partial.publish()
+    return content
 
 
 def partials(folder: Path, sha256: str = "") -> list[Path]:

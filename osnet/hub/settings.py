@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Union
+from urllib.parse import unquote
 
 from osnet.errors import CacheError, OptionError
+
+Mirrors = Union[str, "os.PathLike[str]", Iterable[Union[str, "os.PathLike[str]"]]]
 
 DEFAULT_TIMEOUT = 1800.0
 """Seconds for a whole fetch; the published files have 30 MB."""
 
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("", "0", "false", "no", "off")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two characters: C: is a drive of Windows
+_FILE_URL = re.compile(r"file://(?:localhost)?(/.*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ class Settings:
         cache: folder of the cache, ``~/.mscache`` by default, laid out as mindspore_hub's.
         offline: never open a socket.
         mirrors: base URLs, tried before the published links.
+        folders: folders (or checkpoint files) of this machine, looked into before any address is asked, also offline.
         timeout: seconds for the whole fetch, waiting for other processes included.
         allow_hosts: ``HOST`` or ``HOST:PORT``, allowed beside those of the published cards.
         allow_http: plain ``http://`` may be used.
@@ -56,6 +64,7 @@ class Settings:
     cache: Path
     offline: bool = False
     mirrors: tuple[str, ...] = ()
+    folders: tuple[Path, ...] = ()
     timeout: float = DEFAULT_TIMEOUT
     allow_hosts: tuple[str, ...] = ()
     allow_http: bool = False
@@ -66,7 +75,7 @@ def read_settings(
     *,
     cache_dir: str | os.PathLike[str] | None = None,
     offline: bool | None = None,
-    mirrors: str | Iterable[str] = (),
+    mirrors: Mirrors = (),
     timeout: float | None = None,
     allow_hosts: str | Iterable[str] = (),
     allow_http: bool | None = None,
@@ -75,17 +84,23 @@ def read_settings(
     """The settings from keywords, else from `environ` (default: the process's).
 
     The variables are ``OSNET_CACHE``, ``OSNET_OFFLINE``, ``OSNET_MIRROR``, ``OSNET_TIMEOUT``, ``OSNET_ALLOW_HOST`` and
-    ``OSNET_ALLOW_HTTP``; lists are separated by commas or spaces.
+    ``OSNET_ALLOW_HTTP``; lists are separated by commas or spaces. A mirror is a base URL, or the path or
+    ``file://`` URL of a folder or checkpoint file.
 
     Raises:
         OptionError: a value that is not understood; the message names the keyword or variable.
         CacheError: no cache folder is given and there is no home folder.
     """
     environ = os.environ if environ is None else environ
+    if isinstance(mirrors, os.PathLike):
+        mirrors = (mirrors,)
+    found = _texts("mirrors", mirrors, "OSNET_MIRROR", environ)
+    folders = {text: folder for text in found if (folder := _folder(text)) is not None}
     return Settings(
         cache=_cache(cache_dir, environ),
         offline=_switch("offline", offline, "OSNET_OFFLINE", environ),
-        mirrors=_texts("mirrors", mirrors, "OSNET_MIRROR", environ),
+        mirrors=tuple(text for text in found if text not in folders),
+        folders=tuple(folders.values()),
         timeout=_seconds(timeout, environ),
         allow_hosts=_texts("allow_hosts", allow_hosts, "OSNET_ALLOW_HOST", environ),
         allow_http=_switch("allow_http", allow_http, "OSNET_ALLOW_HTTP", environ),
@@ -119,16 +134,31 @@ def _switch(keyword: str, given: bool | None, variable: str, environ: Mapping[st
     return value in _TRUE
 
 
-def _texts(keyword: str, given: str | Iterable[str], variable: str, environ: Mapping[str, str]) -> tuple[str, ...]:
+def _folder(mirror: str) -> Path | None:
+    """The path that `mirror` names; None when it is an address."""
+    if "\0" in mirror:
+        raise OptionError(f"mirrors: expected an address or a path, got {mirror!r:.200}")
+    if not _SCHEME.match(mirror):
+        return Path(os.path.expanduser(mirror)).absolute()  # noqa: PTH111 (never raises)
+    if not mirror.lower().startswith("file:"):
+        return None
+    match = _FILE_URL.fullmatch(mirror)
+    path = unquote(match[1], errors="surrogateescape") if match else ""
+    if not path or "\0" in path:
+        raise OptionError(f"mirrors: expected file:///PATH with a path of this machine, got {mirror!r:.200}")
+    return Path(path)
+
+
+def _texts(keyword: str, given: str | Iterable[object], variable: str, environ: Mapping[str, str]) -> tuple[str, ...]:
     if isinstance(given, str):
         given = (given,)
     try:
-        found = tuple(given)
+        found = tuple(os.fspath(item) if isinstance(item, os.PathLike) else item for item in given)
     except TypeError:
         raise OptionError(f"{keyword}: expected a list of texts, got {given!r}") from None
     if not all(isinstance(item, str) and item.strip() for item in found):
         raise OptionError(f"{keyword}: expected a list of texts, got {given!r}")
-    return found or tuple(environ.get(variable, "").replace(",", " ").split())
+    return tuple(map(str, found)) or tuple(environ.get(variable, "").replace(",", " ").split())
 
 
 def _seconds(given: float | None, environ: Mapping[str, str]) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import unquote_to_bytes, urljoin
 
 from osnet.errors import OptionError, UrlError
@@ -153,6 +154,21 @@ def file_name(url: str) -> str:
     if not name.lower().endswith(".ckpt"):
         raise UrlError(f"link {_show(url)} names no checkpoint: expected a file name ending in .ckpt, got {name!r}")
     return name
+
+
+def paths(links: Iterable[str], folder: Path) -> tuple[Path, ...]:
+    """Where a local `folder` may hold the file, in order: the path of each link, then its bare file name.
+
+    Raises:
+        UrlError: a link names no usable file.
+    """
+    found = []
+    for link in links:
+        parts = [part for part in parse(link).path.split("/")[:-1] if part]
+        if ".." not in parts:
+            found.append(folder.joinpath(*parts, file_name(link)))
+        found.append(folder / file_name(link))
+    return tuple(dict.fromkeys(found))
 
 
 def candidates(links: Iterable[str], mirrors: Iterable[str]) -> tuple[str, ...]:

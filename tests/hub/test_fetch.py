@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from osnet.errors import HashError, OfflineError, OptionError, UnknownModelError, UrlError
+from osnet.errors import DownloadError, HashError, OfflineError, OptionError, UnknownModelError, UrlError
 from osnet.hub import catalog
 from osnet.hub.card import Asset, Card
 from osnet.hub.fetch import fetch, fetch_verified
@@ -171,6 +171,63 @@ def test_mirror_with_wrong_bytes_is_passed_over(card: Card, https_server: Server
     https_server.on("/m/r1/x.ckpt", whole(b"<html>login</html>"))
     assert fetch(card, mirrors=[https_server.url("/m")]).read_bytes() == DATA
     assert https_server.paths == ["/m/r1/x.ckpt", "/m/x.ckpt", "/r1/x.ckpt"]
+
+
+@pytest.mark.parametrize("where", ["r1/x.ckpt", "x.ckpt", FINAL, "the file itself"])
+@pytest.mark.parametrize("offline", [False, True])
+def test_a_folder_or_file_as_mirror(
+    where: str, offline: bool, card: Card, https_server: Server, cache: Path, tmp_path: Path
+) -> None:
+    usb = tmp_path / "usb stick"
+    path = usb / ("renamed.bin" if where == "the file itself" else where)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(DATA)
+    mirror = path if where == "the file itself" else usb
+    for given in (mirror, str(mirror), mirror.as_uri()):
+        verified = fetch_verified(card, mirrors=given, offline=offline)
+        assert (verified.path, verified.data) == (cache / FINAL, DATA)
+        assert files_in(cache) == [FINAL]
+        verified.path.unlink()
+    assert https_server.requests == []
+    assert files_in(usb) == [str(path.relative_to(usb))]
+
+
+def test_a_folder_without_the_published_bytes_is_passed_over(
+    card: Card, https_server: Server, cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "usb").mkdir()
+    (tmp_path / "usb/x.ckpt").write_bytes(DATA[1:])
+    mirrors = [tmp_path / "usb", tmp_path / "gone", https_server.url("/m")]
+    https_server.on("/m/x.ckpt", whole(DATA))
+    with pytest.raises(OfflineError):
+        fetch(card, mirrors=mirrors, offline=True)
+    assert fetch(card, mirrors=mirrors).read_bytes() == DATA
+    assert https_server.paths == ["/m/r1/x.ckpt", "/m/x.ckpt"]
+    digest = hashlib.sha256(DATA[1:]).hexdigest()
+    assert f"usb/x.ckpt with SHA-256 {digest}" in caplog.text
+    assert "gone is passed over: expected x.ckpt" in caplog.text
+
+
+def test_a_card_cannot_point_out_of_the_folder(make_card: CardMaker, tmp_path: Path) -> None:
+    (tmp_path / "usb").mkdir()
+    (tmp_path / "x.ckpt").write_bytes(DATA)
+    card = make_card("https://download.mindspore.cn/../x.ckpt", DATA, name="other")
+    assert card.path is not None
+    card = replace(card, path=None)  # else it is found beside the card
+    with pytest.raises(OfflineError):
+        fetch(card, mirrors=tmp_path / "usb", offline=True)
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_the_error_tells_where_a_file_can_be_put(offline: bool, card: Card, https_server: Server, cache: Path) -> None:
+    https_server.on("/r1/x.ckpt", status("404 Not Found"))
+    with pytest.raises((OfflineError, DownloadError)) as caught:
+        fetch(card, offline=offline)
+    assert str(cache / FINAL) in str(caught.value)
+    assert card.checkpoint.sha256 in str(caught.value)
+    (cache / FINAL).parent.mkdir(parents=True, exist_ok=True)
+    (cache / FINAL).write_bytes(DATA)
+    assert fetch(card, offline=True) == cache / FINAL
 
 
 def test_mirror_over_http_must_be_allowed_by_name(make_card: CardMaker, http_server: Server) -> None:

@@ -1,17 +1,18 @@
-"""Listing, checking and removing what is in the cache."""
+"""Listing, checking, adding and removing what is in the cache."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from pathlib import Path
 
 import pytest
 
-from osnet.errors import UnknownModelError
+from osnet.errors import CacheError, HashError, UnknownModelError
 from osnet.hub.card import Card, render_card
 from osnet.hub.fetch import fetch
-from osnet.hub.inventory import State, list_cache, remove_cached, verify_cache
+from osnet.hub.inventory import State, add_to_cache, list_cache, remove_cached, verify_cache
 from tests.conftest import CardMaker
 from tests.hub.conftest import files_in
 from tests.processes import start
@@ -79,6 +80,57 @@ def test_verify_what_is_no_file(thing: str, cache: Path) -> None:
     assert file.path == path
     assert file.state is State.DAMAGED
     assert str(path) in file.problem
+
+
+def test_add(card: Card, cache: Path, tmp_path: Path) -> None:
+    own = cache / "mindspore/1.6/osnet_test.md"  # a card that stands in the cache, as mindspore_hub lays them out
+    own.parent.mkdir(parents=True)
+    own.write_bytes(render_card(card))
+    file = tmp_path / "from a colleague"
+    file.write_bytes(DATA)
+    added = add_to_cache(file)
+    assert (added.path, added.cards, added.state) == (
+        cache / "mindspore/1.6/x.ckpt", ("mindspore/1.6/osnet_test",), State.VALID,
+    )  # fmt: skip
+    assert fetch(card, offline=True) == added.path
+    before = files_in(cache)
+    added.path.rename(cache / "renamed")
+    assert add_to_cache(str(file)).path == cache / "renamed"  # these bytes are there
+    assert len(files_in(cache)) == len(before)
+
+
+def test_add_puts_a_good_file_where_a_damaged_one_stands(filled: Path, tmp_path: Path) -> None:
+    damaged = filled / "mindspore/1.6/x.ckpt"
+    damaged.write_bytes(DATA[1:])
+    (tmp_path / "good").write_bytes(DATA)
+    assert add_to_cache(tmp_path / "good").path == damaged
+    assert damaged.read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("own.ckpt", ("none of mindspore/1.7/osnet_dukemtmc", "osnet/2.8/osnet_x0_25_drawn", "give their path")),
+        (Path(MARKET).name, ("63c5be192a64b75900848238ef85cdba1e260269272aa7af26dc3dc2409f59d6", "osnet_market1501")),
+    ],
+)
+def test_add_what_no_card_has(name: str, parts: tuple[str, ...], cache: Path, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"other bytes")
+    with pytest.raises(HashError) as caught:
+        add_to_cache(tmp_path / name)
+    assert hashlib.sha256(b"other bytes").hexdigest() in str(caught.value)
+    for part in parts:
+        assert part in str(caught.value)
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("thing", ["nothing", "folder", "fifo"])
+def test_add_what_is_no_file(thing: str, cache: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    {"nothing": lambda: None, "folder": path.mkdir, "fifo": lambda: os.mkfifo(path)}[thing]()
+    with pytest.raises((UnknownModelError, CacheError), match="expected"):
+        add_to_cache(path)
+    assert not cache.exists()
 
 
 @pytest.mark.parametrize("name", ["osnet_market1501", "mindspore/1.10/OSNET_market1501", MARKET, "absolute"])

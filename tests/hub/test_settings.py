@@ -55,6 +55,34 @@ def test_keywords_overrule_the_environment() -> None:
     assert settings.allow_hosts == ("k.example",)
 
 
+def test_a_mirror_is_an_address_or_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.chdir(tmp_path)
+    given = [
+        "/media/usb",
+        "https://a.example/x",
+        "file:///m/a%20b%C3%A9",
+        "FILE://localhost/n",
+        "~/w",
+        "here",
+        Path("x.ckpt"),
+    ]
+    settings = read_settings(mirrors=given)
+    assert settings.mirrors == ("https://a.example/x",)
+    folders = ["/media/usb", "/m/a b\u00e9", "/n", "/home/somebody/w", tmp_path / "here", tmp_path / "x.ckpt"]
+    assert settings.folders == tuple(map(Path, folders))
+    assert read_settings(mirrors=Path("/m")).folders == (Path("/m"),)
+    environ = {**ENVIRONMENT, "OSNET_MIRROR": "file:///a%20b,https://c.example /d"}
+    settings = read_settings(environ=environ)
+    assert (settings.mirrors, settings.folders) == (("https://c.example",), (Path("/a b"), Path("/d")))
+
+
+@pytest.mark.parametrize("mirror", ["file://server/share", "file:x", "file://", "file:///a%00b", "a\0b", "file://["])
+def test_a_mirror_that_is_neither(mirror: str) -> None:
+    with pytest.raises(OptionError, match="mirrors: expected"):
+        read_settings(mirrors=mirror)
+
+
 @pytest.mark.parametrize("value", ["0", "false", "No", "off", "", " "])
 def test_switch_that_is_off(value: str) -> None:
     assert not read_settings(environ={"OSNET_CACHE": "/c", "OSNET_OFFLINE": value}).offline
