@@ -567,6 +567,34 @@ class TestRegister:
             hub.load(name)
         assert calls == []
 
+    @pytest.mark.parametrize("place", ["mindspore_hub's own", "set_hub_dir"])
+    def test_installed_cards_are_found_by_uid_and_by_name(
+        self,
+        place: str,
+        hub: types.ModuleType,
+        publish: Callable[..., Card],
+        calls: Calls,
+        hub_dir: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        if place == "set_hub_dir":
+            manage = types.ModuleType("mindspore_hub.manage")
+            manage.get_hub_dir = lambda: str(hub_dir)
+            monkeypatch.setitem(sys.modules, "mindspore_hub.manage", manage)
+        else:
+            monkeypatch.setenv("HOME", str(hub_dir.parent))
+        layout.install(publish(DATA, name="osnet_mine", user_id="me"), hub_dir=hub_dir)
+        found = []
+        monkeypatch.setattr("osnet.mshub.short_names._load", lambda card, *args, **kwargs: found.append(card))
+        mshub.register()
+        for name in ("me/1.6/osnet_mine", "osnet_mine", "Me/1.6/OSNet_mine"):
+            hub.load(name)
+        assert [card.path for card in found] == [hub_dir / "me/1.6/osnet_mine.md"] * 3
+        assert hub.load("me/1.6/osnet_other") == "original"
+        layout.install(publish(DATA, name="osnet_mine", user_id="you"), hub_dir=hub_dir)
+        with pytest.raises(CardError, match=r"got me/1\.6/osnet_mine, you/1\.6/osnet_mine; load it by its uid"):
+            hub.load("osnet_mine")
+
     def test_importing_patches_nothing(self, hub: types.ModuleType) -> None:
         original = hub.load
         code = (

@@ -37,10 +37,11 @@ _lock = threading.Lock()
 def register() -> None:
     """Make ``mindspore_hub.load`` take OSNet's names through `osnet.load`.
 
-    From then on ``osnet``, the aliases (``osnet_market1501``), the uids of the package's cards and paths of cards of an
-    OSNet are verified at every load and need no network once cached; ``num_classes``, ``pretrained`` and
-    ``force_reload`` mean what they mean there. Every other name reaches the original unchanged. Calling it twice is
-    calling it once. A ``from mindspore_hub import load`` of before keeps the original.
+    From then on ``osnet``, the aliases (``osnet_market1501``), the uids of the package's cards, the uids and names of
+    cards that `osnet hub install` laid out, and paths of cards of an OSNet are verified at every load and need no
+    network once cached; ``num_classes``, ``pretrained`` and ``force_reload`` mean what they mean there. Every other
+    name reaches the original unchanged. Calling it twice is calling it once. A ``from mindspore_hub import load`` of
+    before keeps the original.
 
     Raises:
         DependencyError: mindspore_hub is not imported yet.
@@ -114,7 +115,28 @@ def _card(name: Any, source: Any) -> Card | None:
     if name.lower().endswith(".md"):
         return _card_at(Path(name))
     known = {*catalog.aliases(), *(card.uid for card in catalog.list_cards())} if source == "gitee" else set()
-    return catalog.get_card(name) if name.lower() in known else None
+    if name.lower() in known:
+        return catalog.get_card(name)
+    return _installed(name) if source == "gitee" else None
+
+
+def _installed(name: str) -> Card | None:
+    """The card that `osnet hub install` laid out under this uid, or under this name alone.
+
+    Raises:
+        CardError: several have the name.
+    """
+    from osnet.mshub.places import root_of
+    from osnet.mshub.receipts import receipts_in
+
+    where = getattr(sys.modules.get("mindspore_hub.manage"), "get_hub_dir", None)
+    root = root_of(where() if callable(where) else None)
+    paths = [home / receipt.card for home in sorted(root.glob("*/*")) for receipt in receipts_in(home)]
+    found = [card for card in map(_card_at, paths) if card and name.lower() in (card.uid, card.uid.rpartition("/")[2])]
+    if len(found) > 1:
+        uids = ", ".join(card.uid for card in found)
+        raise CardError(f"{name!r:.80}: expected one installed card of that name, got {uids}; load it by its uid")
+    return found[0] if found else None
 
 
 def _card_at(path: Path) -> Card | None:
