@@ -343,6 +343,7 @@ class TestRules:
             ("https://gitee.com/mindspore/models/tree/", "https://gitee.com/mindspore/models/x/", "for 'repo-link'"),
             ("https://gitee.com/mindspore/models/tree/", "https://gitee.org/mindspore/models/tree/", "'repo-link'"),
             ("## Introduction", "## Introduction:", "at the end of the heading 'Introduction:'"),
+            ("## Introduction", "> - # Introduction:", "at the end of the heading 'Introduction:'"),
             ("## Introduction", "---\n", "two lines that start with '---', got 3"),
         ],
     )  # fmt: skip

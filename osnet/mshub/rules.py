@@ -31,7 +31,7 @@ _FILE_FORMATS = ("air", "ckpt", "onnx", "mindir", "mslite")
 _BODY = "body"
 
 _FENCE = re.compile(r"^ *(`{3,}|~{3,})[^\n]*\n.*?(?:^ *\1 *$|\Z)", re.DOTALL | re.MULTILINE)
-_HEADING = re.compile(r"^ {0,3}#{1,6} *([^\n]+?) *#* *$|^([^\n]+)\n *(?:=|-)+ *$", re.MULTILINE)
+_HEADING = re.compile(r"^ {0,3}(?:[-*+>] *)*#{1,6} *([^\n]+?) *#* *$|^([^\n]+)\n *(?:=|-)+ *$", re.MULTILINE)
 
 
 def problem(data: bytes, path: Path | str) -> str:
