@@ -20,7 +20,10 @@ NEEDS_MINDSPORE = {"models/network.py", "data/pipeline.py"}
 LAYERS = ["ground", "low", "models", "inference", "middle", "upper", "cli"]
 ROOM = {
     **dict.fromkeys(
-        ("errors", "escaping", "checks", "variants", "files", "image_files", "import_order", "_version", "__init__"),
+        (
+            *("errors", "escaping", "checks", "variants", "files", "image_files", "yaml_files", "import_order"),
+            *("_version", "__init__"),
+        ),
         "ground",
     ),
     **dict.fromkeys(("hub", "checkpoint", "data"), "low"),

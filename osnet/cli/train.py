@@ -156,17 +156,13 @@ def publish(
 
 def _pairs(settings: list[str]) -> dict[str, Any]:
     """``key=value`` as YAML reads the value."""
-    import yaml
-
     from osnet.errors import OptionError
+    from osnet.yaml_files import read_yaml
 
     found: dict[str, Any] = {}
     for text in settings:
         key, sign, value = text.partition("=")
         if not sign:
             raise OptionError(f"--set: expected KEY=VALUE, got {text!r}")
-        try:
-            found[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise OptionError(f"--set {key}: expected a YAML value, got {value!r}") from None
+        found[key.strip()] = read_yaml(value, f"--set {key.strip()}", error=OptionError)
     return found

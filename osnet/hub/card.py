@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from osnet.errors import CardError, UnknownModelError
 from osnet.files import open_regular
-from osnet.hub import frontmatter
+from osnet.yaml_files import MAX_BYTES, decode, kind, read_yaml
 
 REQUIRED = (
     "model-name",
@@ -115,8 +116,10 @@ def parse_card(data: bytes, *, path: str | os.PathLike[str] | None = None) -> Ca
         CardError: the text does not follow the hub's format; the message names the card, and the key or line.
     """
     name = str(path) if path is not None else "card"
-    text, first_line, body = frontmatter.split(frontmatter.decode(bytes(data), name), name)
-    mapping = frontmatter.read_mapping(text, name=name, first_line=first_line)
+    text, first_line, body = _split(decode(bytes(data), name, error=CardError), name)
+    mapping = read_yaml(text, name, error=CardError, first_line=first_line, values_as_text=True)
+    if not isinstance(mapping, dict):
+        raise CardError(f"{name}: expected the front matter to be 'key: value' lines, got {kind(mapping)}")
     dataset_key = "trained-on" if "train-dataset" not in mapping and "trained-on" in mapping else "train-dataset"
     required = [dataset_key if key == "train-dataset" else key for key in REQUIRED]
     missing = [key for key in required if key not in mapping]
@@ -128,7 +131,7 @@ def parse_card(data: bytes, *, path: str | os.PathLike[str] | None = None) -> Ca
         if key == "asset":
             continue
         if not isinstance(value, str):
-            raise CardError(f"{name}: expected text for the key {key!r}, got {frontmatter.kind(value)}")
+            raise CardError(f"{name}: expected text for the key {key!r}, got {kind(value)}")
         entries[key] = value
     for key in required:
         if key != "asset" and not entries[key].strip():
@@ -163,7 +166,7 @@ def read_card(path: str | os.PathLike[str]) -> Card:
     path = Path(path)
     try:
         with open_regular(path) as file:
-            data = file.read(frontmatter.MAX_BYTES + 1)
+            data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise UnknownModelError(f"no card at {path}: expected a file; check the path") from None
     except (OSError, ValueError) as error:
@@ -191,13 +194,27 @@ def render_card(card: Card) -> bytes:
     return ("\n\n".join(blocks) + "\n").encode("utf-8", "backslashreplace")  # a data set's name may be no UTF-8
 
 
-def _assets(node: frontmatter.Node, name: str) -> tuple[Asset, ...]:
+def _split(text: str, name: str) -> tuple[str, int, str]:
+    """(front matter, the number of its first line, body) of a card's text.
+
+    The front matter stands between the first two lines that are ``---``; a heading may stand above it, and later such
+    lines are rules in the body.
+    """
+    lines = text.split("\n")
+    marks = [number for number, line in enumerate(lines) if line.rstrip() == "---"][:2]
+    if len(marks) < 2:
+        raise CardError(f"{name}: expected front matter between two lines '---', got {len(marks)} such line(s)")
+    first, last = marks
+    return "\n".join(lines[first + 1 : last]) + "\n", first + 2, "\n".join(lines[last + 1 :]).strip("\n")
+
+
+def _assets(node: Any, name: str) -> tuple[Asset, ...]:
     if not isinstance(node, list) or not node:
-        raise CardError(f"{name}: expected the key 'asset' to be a list of files, got {frontmatter.kind(node)}")
+        raise CardError(f"{name}: expected the key 'asset' to be a list of files, got {kind(node)}")
     found = []
     for item in node:
         if not isinstance(item, dict):
-            raise CardError(f"{name}: expected each entry of 'asset' to be a mapping, got {frontmatter.kind(item)}")
+            raise CardError(f"{name}: expected each entry of 'asset' to be a mapping, got {kind(item)}")
         for key in ASSET_KEYS:
             if not isinstance(item.get(key), str) or not item[key].strip():
                 raise CardError(f"{name}: missing key in 'asset': expected text for {key!r}")

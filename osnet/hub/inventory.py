@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from osnet.errors import CacheError, CardError, HashError, UnknownModelError, Ur
 from osnet.hub import cache, catalog, partial, urls
 from osnet.hub.card import Card, read_card
 from osnet.hub.settings import Limits, read_settings
+
+logger = logging.getLogger(__name__)
 
 
 class State(enum.Enum):
@@ -54,7 +57,10 @@ def list_cache(cache_dir: str | os.PathLike[str] | None = None) -> list[CachedFi
         OptionError, CacheError: see `settings.read_settings`.
     """
     root = read_settings(cache_dir=cache_dir).cache
-    owners = _owners(root)
+    return _list(root, _owners(root, _cards(root)))
+
+
+def _list(root: Path, owners: dict[Path, list[Card]]) -> list[CachedFile]:
     found = {}
     for path in (*cache.files(root), *(path for path in owners if os.path.lexists(path))):
         found[path] = CachedFile(path, _size(path), tuple(card.uid for card in owners.get(path, ())))
@@ -66,11 +72,12 @@ def list_cache(cache_dir: str | os.PathLike[str] | None = None) -> list[CachedFi
 def verify_cache(cache_dir: str | os.PathLike[str] | None = None) -> list[CachedFile]:
     """As `list_cache`, with every file hashed: the cache is whole when none is ``DAMAGED``."""
     root = read_settings(cache_dir=cache_dir).cache
-    owners = _owners(root)
+    cards = list(_cards(root))
+    owners = _owners(root, cards)
     by_sha256: dict[str, list[str]] = {}
-    for card in _cards(root):
+    for card in cards:
         by_sha256.setdefault(card.checkpoint.sha256, []).append(card.uid)
-    return [_verify(file, owners.get(file.path, ()), by_sha256) for file in list_cache(root)]
+    return [_verify(file, owners.get(file.path, ()), by_sha256) for file in _list(root, owners)]
 
 
 def add_to_cache(file: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None = None) -> CachedFile:
@@ -178,16 +185,19 @@ def _cards(root: Path) -> Iterator[Card]:
     yield from catalog.list_cards()
     known = {card.uid for card in catalog.list_cards()}
     for path in sorted(root.glob("*/*/*.md")):
-        with contextlib.suppress(CardError, UnknownModelError):
+        try:
             card = read_card(path)
-            if card.uid not in known:
-                yield card
+        except (CardError, UnknownModelError) as error:
+            logger.warning("left out: %s", error)
+            continue
+        if card.uid not in known:
+            yield card
 
 
-def _owners(root: Path) -> dict[Path, list[Card]]:
+def _owners(root: Path, cards: Iterable[Card]) -> dict[Path, list[Card]]:
     """Where each card's file belongs."""
     found: dict[Path, list[Card]] = {}
-    for card in _cards(root):
+    for card in cards:
         with contextlib.suppress(UrlError):
             found.setdefault(cache.place(root, card), []).append(card)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +17,8 @@ from osnet.mshub import package, rules
 from osnet.mshub.places import places_of, read_by_hub, root_of
 from osnet.mshub.receipts import receipts_in
 from osnet.variants import VARIANTS
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,10 @@ def _cards_in(root: Path) -> Iterator[Card]:
     for path in sorted(root.glob("*/*/*.md")):
         uid = "/".join(path.with_suffix("").parts[-3:])
         card = None
-        with contextlib.suppress(CardError, UnknownModelError):
+        try:
             card = read_card(path)
+        except (CardError, UnknownModelError) as error:
+            logger.warning("left out: %s", error)
         if uid in published and (card is None or not _installed(card, root)):
             yield published[uid]
         elif card is not None and card.uid == uid and card.name.lower() in ("osnet", *VARIANTS):

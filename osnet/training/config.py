@@ -8,11 +8,11 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Union
 
 from osnet.errors import OptionError
-from osnet.files import publish
+from osnet.files import open_regular, publish
+from osnet.yaml_files import MAX_BYTES, decode, kind, read_yaml
 
 SAMPLERS = ("random", "pk")
 OPTIMIZERS = ("adam", "adamw", "sgd")
@@ -174,15 +174,16 @@ def read_config(path: str | os.PathLike[str], **changes: Any) -> TrainConfig:
     Raises:
         OptionError: no such file, not YAML, no mapping, or what `TrainConfig.from_mapping` refuses.
     """
-    import yaml
-
+    name = os.fspath(path)
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise OptionError(f"cannot read the configuration {os.fspath(path)!r}: {reason}; expected YAML") from error
+        with open_regular(path) as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OptionError(f"cannot read the configuration {name!r}: {reason}; expected a YAML file") from error
+    values = read_yaml(decode(data, name, error=OptionError), name, error=OptionError)
     if not isinstance(values, dict):
-        raise OptionError(f"{os.fspath(path)!r}: expected keys and values, got {type(values).__name__}")
+        raise OptionError(f"{name!r}: expected 'key: value' lines, got {kind(values)}")
     try:
         return TrainConfig.from_mapping({**values, **changes})
     except OptionError as error:

@@ -22,7 +22,8 @@ def osnet(*arguments: str) -> subprocess.CompletedProcess[str]:
         (("train", "--resume", "b", "--epochs", "3"), "epochs cannot be changed"),
         (("train", "data", "--out", "a", "--set", "epoch=3"), "did you mean 'epochs'"),
         (("train", "data", "--out", "a", "--set", "epochs"), "expected KEY=VALUE, got 'epochs'"),
-        (("train", "data", "--out", "a", "--set", "epochs=[1"), "expected a YAML value"),
+        (("train", "data", "--out", "a", "--set", "epochs=[1"), "--set epochs, line 1: cannot be read as YAML"),
+        (("train", "data", "--out", "a", "--set", "epochs=2001-99-99"), "--set epochs: cannot be read as YAML: month"),
         (("publish", "nothing"), "no run in 'nothing'"),
     ],
 )

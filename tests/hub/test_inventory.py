@@ -47,6 +47,23 @@ def test_an_empty_or_missing_cache_is_no_error(cache: Path) -> None:
     assert not cache.exists()
 
 
+@pytest.mark.parametrize("value", [b'"\\UFFFFFFFF"', b"a\n%YAML 1." + b"1" * 5000, b"&a [*a]", b"\xff"])
+def test_a_hostile_card_is_one_warning_and_the_others_stand(
+    value: bytes, filled: Path, card: Card, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = filled / "mindspore/1.6/bad.md"
+    bad.write_bytes(render_card(card).replace(card.fields["summary"].encode(), value))
+    states = [State.DAMAGED, State.VALID, State.UNKNOWN]
+    for what in (list_cache, verify_cache, lambda: remove_cached("stranger.ckpt")):
+        caplog.clear()
+        found = what()
+        assert [message for message in caplog.messages if str(bad) in message] == caplog.messages
+        assert len(caplog.messages) == 1
+        assert "\n" not in caplog.text.rstrip()
+        if what is verify_cache:
+            assert [file.state for file in found] == states
+
+
 def test_list(filled: Path) -> None:
     assert [(str(file.path.relative_to(filled)), file.size, file.cards, file.state) for file in list_cache()] == [
         (MARKET, 7, ("mindspore/1.10/osnet_market1501",), State.UNCHECKED),

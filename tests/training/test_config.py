@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
@@ -72,8 +73,14 @@ def test_what_cannot_be_is_refused(values: dict[str, object]) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", ["- a\n", "a: [", "\x00"])
+@pytest.mark.parametrize("content", ["- a\n", "a: [", "\x00", "", "epochs: 1\nepochs: 2\n", "data: &a [*a]\n"])
 def test_a_file_that_is_no_mapping(tmp_path: Path, content: str) -> None:
     (tmp_path / "c.yaml").write_text(content)
     with pytest.raises(OptionError, match=r"c\.yaml"):
+        read_config(tmp_path / "c.yaml")
+
+
+def test_a_fifo_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "c.yaml")
+    with pytest.raises(OptionError, match="FIFO"):
         read_config(tmp_path / "c.yaml")
