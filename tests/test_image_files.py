@@ -216,6 +216,36 @@ def test_all_threads_together_hold_no_more_pixels_than_one_image_may_have(monkey
     assert 50 < most <= 100
 
 
+def resident() -> int:
+    """Bytes of memory that the process has."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+def test_threads_keep_no_memory_of_large_images(tmp_path: Path) -> None:
+    pixels = 4400 * 4400
+    Image.new("RGB", (4400, 4400)).save(tmp_path / "a.bmp")
+    ready, over = threading.Barrier(5), threading.Event()
+
+    def work() -> None:
+        with decoded(tmp_path / "a.bmp"):
+            pass
+        ready.wait(60)
+        over.wait(60)  # memory is kept for each thread that lives
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    before = resident()
+    for thread in threads:
+        thread.start()
+    ready.wait(60)
+    kept = resident() - before
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert kept < 2 * 4 * pixels, f"{kept:,} bytes"
+
+
 def test_a_bad_image_gives_its_pixels_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_files, "MAX_PIXELS", 54)
     (tmp_path / "a.jpg").write_bytes(image_bytes("JPEG")[:-100])

@@ -59,7 +59,7 @@ def sizes(data: DataSet) -> tuple[dict[Path, int], dict[Path, str]]:
             bad[path] = f"{path}: {_MISSING}"
             continue
         if not stat.S_ISREG(state.st_mode):
-            bad[path] = f"{path}: {_MISSING}"
+            bad[path] = f"{path}: it is not a regular file; expected an image file"
         elif not state.st_size:
             bad[path] = f"{path}: {_EMPTY}"
         else:

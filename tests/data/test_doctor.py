@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -140,6 +141,10 @@ def test_files_missing_empty_or_broken(market, tmp_path):
     finding = only(examine(market), "unreadable", "warning", 1)
     assert finding.example == str(broken)
     assert "1 of 13 images cannot be decoded and are left out" in finding.message
+    broken.unlink()
+    os.mkfifo(broken)
+    assert "it is not a regular file" in only(examine(market, quick=True), "unreadable", "warning", 1).message
+    broken.unlink()
     broken.write_bytes(b"")
     assert only(examine(market, quick=True), "empty-file", "warning", 1).example == str(broken)
     assert only(examine(market), "empty-file", "warning", 1)
