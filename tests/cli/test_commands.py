@@ -43,7 +43,7 @@ def refused(run: subprocess.CompletedProcess[str], *parts: str) -> None:
 def test_no_thread_to_be_had_is_one_line() -> None:
     code = (
         "import osnet.cli.models as models, sys\n"
-        "def refuse(*args, **options): raise RuntimeError(\"can't start new thread\")\n"
+        'def refuse(*args, **options): raise RuntimeError("can\'t start new thread")\n'
         "import osnet.hub.catalog; osnet.hub.catalog.list_cards = refuse\n"
         "sys.argv = ['osnet', 'list']\n"
         "from osnet.cli.app import main; main()\n"
