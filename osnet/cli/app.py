@@ -68,9 +68,7 @@ def main() -> NoReturn:
         _leave(None, NOBODY_READS)
     except click.ClickException as error:
         _leave(f"{error.format_message()} (osnet --help lists what there is)", 2)
-    except (OsnetError, OSError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "start new thread" not in str(error):
-            raise
+    except (OsnetError, OSError) as error:
         if debug:
             for line in traceback.format_exc().splitlines():
                 say(line, err=True)

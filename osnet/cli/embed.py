@@ -32,7 +32,9 @@ def embed(
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write: .npz, .parquet or .csv.")],
     model: Model = "osnet",
     backend: Annotated[str, typer.Option(help="auto (openvino), openvino or mindspore.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto (bf16 where the processor has it), fp32 or bf16.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto (fp32), fp32, bf16, or fast: bf16 where the processor has it.")
+    ] = "auto",
     batch_size: Annotated[Optional[int], typer.Option(help="Crops computed together.")] = None,
     flip: Annotated[bool, typer.Option("--flip", help="Average with the mirror image; twice the work.")] = False,
     normalize: Annotated[bool, typer.Option(help="Features of length 1.")] = True,

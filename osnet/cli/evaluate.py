@@ -68,7 +68,9 @@ def evaluate(
     pool: Annotated[Optional[str], typer.Option(help="mean: one feature for each tracklet.")] = None,
     distractors: Annotated[bool, typer.Option("--distractors", help="Add Market-1501's 500,000.")] = False,
     backend: Annotated[str, typer.Option(help="auto (openvino), openvino or mindspore.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto (bf16 where the processor has it), fp32 or bf16.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto (fp32), fp32, bf16, or fast: bf16 where the processor has it.")
+    ] = "auto",
     seed: Annotated[int, typer.Option(help="Of drawn query and gallery splits.")] = 0,
     thresholds: Annotated[
         bool, typer.Option("--thresholds", help="Thresholds too: for two images to be one person, and for strangers.")

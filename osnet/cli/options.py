@@ -12,6 +12,7 @@ import typer
 
 from osnet.escaping import printable, text_of_name
 
+Precision = Annotated[str, typer.Option(help="auto (fp32), fp32, bf16, or fast: bf16 where the processor has it.")]
 Model = Annotated[
     str,
     typer.Option(

@@ -25,7 +25,7 @@ from osnet.errors import ImageError
 from osnet.files import open_regular
 from osnet.inference.embedder import prefetch
 from osnet.inference.images import prepare
-from osnet.variants import FEATURE_DIM
+from osnet.variants import FEATURE_DIM, INPUT_HEIGHT, INPUT_WIDTH
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,7 +87,7 @@ def embed_cached(
 
     def crop(digest: bytes) -> NDArray[np.uint8]:
         path = paths[places[digest][0]]
-        pixels = prepare(path)
+        pixels = prepare(path, height=embedder.size[0], width=embedder.size[1])
         if content_digest(path) != digest:
             raise ImageError(f"{path}: changed while it was read; start again when nobody writes to it")
         return pixels
@@ -145,7 +145,9 @@ class FeatureCache:
         self._writable = True
         if cache is None or not weights.sha256:
             return
-        words = (weights.sha256, embedder.backend, embedder.precision, *(("flip",) if embedder.flip else ()))
+        height, width = embedder.size
+        size = () if (height, width) == (INPUT_HEIGHT, INPUT_WIDTH) else (f"{height}x{width}",)
+        words = (weights.sha256, embedder.backend, embedder.precision, *size, *(("flip",) if embedder.flip else ()))
         self.path = cache / FOLDER / f"{'-'.join(words)}-{__version__}.sqlite"
         try:
             self._connection = self._opened()

@@ -6,10 +6,10 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from osnet._version import __version__
 from osnet.errors import ImageError
 from osnet.image_files import find_images
 from osnet.inference.embedder import Embedder, prefetch
@@ -65,7 +65,7 @@ def embed_files(
     names: deque[str] = deque()
 
     def crops() -> Iterator[NDArray[np.uint8]]:
-        for path, crop in zip(paths, prefetch(_prepare_or_error, paths)):
+        for path, crop in zip(paths, prefetch(partial(_prepare_or_error, size=embedder.size), paths)):
             if isinstance(crop, ImageError):
                 if strict:
                     raise crop
@@ -89,22 +89,13 @@ def embed_files(
 
 
 def describe(embedder: Embedder) -> dict[str, str]:
-    """What features of `embedder` were made with, as text."""
-    weights = embedder.weights
-    return {
-        "model": weights.variant.name,
-        "source": Path(weights.source).name,
-        "sha256": weights.sha256 or "",
-        "precision": embedder.precision,
-        "backend": embedder.backend,
-        "normalized": str(embedder.normalize),
-        "flip": str(embedder.flip),
-        "osnet_version": __version__,
-    }
+    """What features of `embedder` were made with, as text: its signature, and where it came from."""
+    source, backend = Path(embedder.weights.source).name, embedder.backend
+    return {**embedder.signature.to_dict(), "source": source, "backend": backend}
 
 
-def _prepare_or_error(path: Path) -> NDArray[np.uint8] | ImageError:
+def _prepare_or_error(path: Path, size: tuple[int, int]) -> NDArray[np.uint8] | ImageError:
     try:
-        return prepare(path)
+        return prepare(path, height=size[0], width=size[1])
     except ImageError as error:
         return error

@@ -65,20 +65,27 @@ def _resized(picture: Image.Image, height: int, width: int) -> NDArray[Any]:
     return np.asarray(picture)
 
 
-def crop_boxes(frame: NDArray[Any], boxes: Any, *, color: str = "rgb") -> list[NDArray[Any]]:
+def crop_boxes(
+    frame: NDArray[Any], boxes: Any, *, color: str = "rgb", on_bad_box: str = "raise"
+) -> list[NDArray[Any] | None]:
     """The parts of a video frame inside `boxes`, as views.
 
     Args:
-        frame: uint8 (H, W, 3), channels in the order `color`.
-        boxes: (N, 4) of x1, y1, x2, y2 in pixels, whole or fractional, end exclusive; empty gives an empty list. What
-            sticks out of the frame is cut off; fractions are cut down to whole pixels.
+        frame: uint8 or uint16, (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), channels in the order `color`.
+        boxes: (N, 4) of x1, y1, x2, y2 in pixels, whole or fractional, end exclusive; empty gives an empty list. Each
+            corner is cut down to whole pixels (10.9 becomes 10), then what sticks out of the frame is cut off.
+        color: order of the channels, ``rgb`` or ``bgr``.
+        on_bad_box: ``raise``, or ``nan``: None in the place of a box that is not finite, or holds no pixel.
 
     Raises:
-        ImageError: wrong shapes, or boxes that are not finite, empty, or outside the frame: all are named.
+        ImageError: wrong shapes, or, under ``raise``, bad boxes: all are named.
     """
     check_color(color)
-    if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-        raise ImageError(f"boxes want one frame, a uint8 array (H, W, 3), got {_describe(frame)}")
+    channels = frame.shape[2:] if isinstance(frame, np.ndarray) else None
+    if not isinstance(frame, np.ndarray) or frame.ndim not in (2, 3) or channels not in ((), (1,), (3,), (4,)):
+        raise ImageError(f"boxes need one frame, a uint8 array (H, W, 3), got {_describe(frame)}")
+    if frame.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"boxes need one frame, a uint8 array (H, W, 3), got {_describe(frame)}")
     try:
         corners = np.asarray(boxes, dtype=np.float64)
     except (TypeError, ValueError):
@@ -87,20 +94,25 @@ def crop_boxes(frame: NDArray[Any], boxes: Any, *, color: str = "rgb") -> list[N
         return []
     if corners.ndim != 2 or corners.shape[1] != 4:
         raise ImageError(f"boxes: expected shape (N, 4) of x1, y1, x2, y2, got {corners.shape}")
+    if frame.dtype == np.uint16:
+        frame = _to_8_bits(frame)  # all of it: a dark part alone would look like 8 bits
     height, width = frame.shape[:2]
     finite = np.isfinite(corners).all(axis=1)
     whole = np.trunc(np.clip(np.where(finite[:, None], corners, 0), -1e9, 1e9)).astype(np.int64)
     left, top = np.maximum(whole[:, 0], 0), np.maximum(whole[:, 1], 0)
     right, bottom = np.minimum(whole[:, 2], width), np.minimum(whole[:, 3], height)
-    bad = np.flatnonzero(~finite | (right <= left) | (bottom <= top))
-    if bad.size:
+    good = finite & (right > left) & (bottom > top)
+    bad = np.flatnonzero(~good)
+    if bad.size and on_bad_box == "raise":
         shown = "; ".join(f"box {i}: {', '.join(f'{v:g}' for v in corners[i])}" for i in bad[:3])
         more = f" and {bad.size - 3} more" if bad.size > 3 else ""
         raise ImageError(
-            f"{bad.size} of {len(corners)} boxes are empty or outside the {width}x{height} frame ({shown}{more}); "
-            "expected x1 < x2, y1 < y2 in pixels that meet the frame: leave them out"
+            f"{bad.size} of {len(corners)} boxes hold no pixel of the {width}x{height} frame ({shown}{more}); corners "
+            "are cut down to whole pixels, then x1 < x2 and y1 < y2 must hold within the frame: leave these boxes out, "
+            "or set on_bad_box='nan'"
         )
-    return [frame[y1:y2, x1:x2] for x1, y1, x2, y2 in zip(left, top, right, bottom)]
+    parts = zip(good, left, top, right, bottom)
+    return [frame[y1:y2, x1:x2] if fits else None for fits, x1, y1, x2, y2 in parts]
 
 
 def check_color(color: str) -> None:

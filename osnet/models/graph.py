@@ -1,17 +1,20 @@
 """The nine OSNets as an OpenVINO graph, built from `Weights` without MindSpore.
 
 Batch norm is folded into the convolution before it (in float64, then rounded once), the classifier is left out, and
-the batch is dynamic. The graph computes what the network computes in inference mode: features (B, 512).
+the batch is dynamic unless it is given. The graph computes what the network does in inference mode: features (B, 512).
 
 References: Zhou et al., ICCV 2019 and TPAMI 2021; batch norm folding as in Jacob et al., CVPR 2018, eq. 14.
 """
 
 from __future__ import annotations
 
+import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from osnet.errors import DependencyError
 from osnet.variants import INPUT_HEIGHT, INPUT_WIDTH, NORM_EPSILON, STREAMS, Block
 
 if TYPE_CHECKING:
@@ -25,6 +28,37 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 """Mean and standard deviation of ImageNet's R, G and B in 0..1, which every OSNet was trained with."""
 
 
+_import_lock = threading.Lock()
+_TELEMETRY = "openvino_telemetry"
+
+
+def import_openvino() -> Any:
+    """The package openvino, imported in a way that contacts nobody.
+
+    On import, ``openvino.tools.ovc`` sends an event to Google Analytics through the package openvino_telemetry, and
+    writes an identifier to ``~/intel``. Where that package cannot be imported, it takes a stub of its own instead; so
+    for the moment of the import it cannot be. The only place of this package that imports OpenVINO.
+
+    Raises:
+        DependencyError: OpenVINO cannot be imported.
+    """
+    with _import_lock:
+        if "openvino" not in sys.modules:
+            hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == _TELEMETRY}
+            sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+        else:
+            hidden = None
+        try:
+            import openvino
+        except ImportError as error:
+            raise DependencyError(f"OpenVINO cannot be imported ({error}); install it: pip install openvino") from error
+        finally:
+            if hidden is not None:
+                del sys.modules[_TELEMETRY]
+                sys.modules.update(hidden)
+    return openvino
+
+
 def build_graph(
     weights: Weights,
     *,
@@ -32,6 +66,7 @@ def build_graph(
     feature_map: bool = False,
     height: int = INPUT_HEIGHT,
     width: int = INPUT_WIDTH,
+    batch: int | None = None,
 ) -> openvino.Model:
     """An OpenVINO model of the network that `weights` belong to.
 
@@ -41,19 +76,20 @@ def build_graph(
             graph; False for float32 ``(B, 3, height, width)``, normalised already.
         feature_map: True for a second output, the last map before pooling.
         height, width: size of the input in pixels.
+        batch: number of images B; None for any number.
 
     Returns:
         A model with the input ``images`` (or ``input``) and the output ``features`` float32 ``(B, 512)`` and, if asked
         for, ``feature_map`` float32 ``(B, channels, height / 16, width / 16)``.
     """
-    import openvino
-    from openvino import opset8 as op
-
+    openvino = import_openvino()
+    op = openvino.opset8
+    count = -1 if batch is None else batch
     if images:
-        source = op.parameter(openvino.PartialShape([-1, height, width, 3]), np.uint8, name="images")
+        source = op.parameter(openvino.PartialShape([count, height, width, 3]), np.uint8, name="images")
         x = _normalise(op, source)
     else:
-        source = op.parameter(openvino.PartialShape([-1, 3, height, width]), np.float32, name="input")
+        source = op.parameter(openvino.PartialShape([count, 3, height, width]), np.float32, name="input")
         x = source
     layers = _Layers(op, weights)
     last_map = _backbone(layers, x)

@@ -25,16 +25,10 @@ def extract(weights: Weights, paths: Sequence[Path], *, height: int, width: int)
         ImageError: a file that is no image.
         DependencyError: OpenVINO is missing.
     """
-    from osnet.errors import DependencyError
-
-    try:
-        import openvino
-    except ImportError as error:
-        raise DependencyError(f"OpenVINO cannot be imported ({error}); install it: pip install openvino") from error
-    from osnet.models.graph import build_graph
+    from osnet.models.graph import build_graph, import_openvino
 
     graph = build_graph(weights, images=True, height=height, width=width)
-    network = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    network = import_openvino().Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def load(path: Path) -> NDArray[Any]:
         return prepare(path, height=height, width=width)

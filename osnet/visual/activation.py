@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from osnet.errors import DependencyError
 from osnet.inference.images import prepare
-from osnet.models.graph import build_graph
+from osnet.models.graph import build_graph, import_openvino
 from osnet.visual.charts import INK, SOFT
 
 if TYPE_CHECKING:
@@ -33,12 +32,10 @@ def activation_maps(weights: Weights, crops: NDArray[np.uint8]) -> NDArray[np.fl
     Raises:
         DependencyError: OpenVINO is missing.
     """
-    try:
-        import openvino
-    except ImportError as error:
-        raise DependencyError(f"OpenVINO cannot be imported ({error}); install it: pip install openvino") from error
-    network = openvino.Core().compile_model(
-        build_graph(weights, images=True, feature_map=True), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    network = (
+        import_openvino()
+        .Core()
+        .compile_model(build_graph(weights, images=True, feature_map=True), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     )
     last = np.concatenate([network([crop[None]])["feature_map"] for crop in crops])
     strength = np.abs(last).sum(axis=1)

@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from osnet.checkpoint.weights import Weights
-from osnet.errors import ImageError, OptionError, UnknownModelError, WeightsError
+from osnet.errors import DataError, ImageError, OptionError, UnknownModelError, WeightsError
 from osnet.inference.backends import create_backend
-from osnet.inference.embedder import Embedder, normalise, prefetch
+from osnet.inference.embedder import Embedder, Signature, normalise, prefetch
 from osnet.inference.images import prepare
+from osnet.models.graph import import_openvino
 from tests.oracles.features import features_of
 from tests.recipe import recipe_weights
 
@@ -81,10 +82,60 @@ def test_boxes_of_a_frame_are_the_crops(embedder: Embedder) -> None:
     boxes = np.array([[10, 20, 110, 220], [-5, 100.7, 80, 900]])
     close(embedder(frame, boxes=boxes), embedder([frame[20:220, 10:110], frame[100:, :80]]))
     assert embedder(frame, boxes=[]).shape == (0, 512)
-    with pytest.raises(ImageError, match="outside the 300x400 frame"):
+    with pytest.raises(ImageError, match="hold no pixel of the 300x400 frame"):
         embedder(frame, boxes=[[400, 0, 500, 50]])
-    with pytest.raises(ImageError, match="frame as a uint8 array"):
+    with pytest.raises(ImageError, match="need the frame as a uint8 array"):
         embedder("frame.jpg", boxes=[[0, 0, 1, 1]])
+
+
+@pytest.mark.parametrize("shape", [(400, 300), (400, 300, 1), (400, 300, 4)], ids=["grey", "grey with an axis", "bgra"])
+def test_boxes_of_frames_of_every_kind(weights: Weights, shape: tuple[int, ...]) -> None:
+    embedder = Embedder(weights, color="bgr")
+    frame = np.random.default_rng(5).integers(0, 256, shape, np.uint8)
+    close(embedder(frame, boxes=[[10, 20, 110, 220]]), embedder(np.ascontiguousarray(frame[20:220, 10:110])))
+    wide = frame.astype(np.uint16) * 257
+    wide[300:, :200] = 200  # dark, and not 8 bits
+    found = embedder(wide, boxes=[[10, 20, 110, 220], [0, 300, 100, 400]])
+    close(found[:1], embedder(np.ascontiguousarray(frame[20:220, 10:110])))
+
+
+def test_a_bad_box_can_cost_its_own_row_only(weights: Weights, embedder: Embedder) -> None:
+    frame = np.random.default_rng(5).integers(0, 256, (400, 300, 3), np.uint8)
+    boxes = [[10, 20, 110, 220], [400, 0, 500, 50], [10, 10, 10.4, 10.4], [np.nan, 0, 9, 9], [0, 0, 50, 90]]
+    found = Embedder(weights, on_bad_box="nan")(frame, boxes=boxes)
+    assert np.isnan(found[1:4]).all()
+    close(found[[0, 4]], embedder(frame, boxes=[boxes[0], boxes[4]]))
+    assert np.isnan(Embedder(weights, on_bad_box="nan", flip=True)(frame, boxes=boxes[1:3])).all()
+    with pytest.raises(ImageError, match=r"3 of 5 boxes hold no pixel .* corners are cut down to whole pixels"):
+        embedder(frame, boxes=boxes)
+
+
+def test_none_among_pictures_is_refused_also_where_bad_boxes_are_not(weights: Weights) -> None:
+    with pytest.raises(ImageError, match="got None"):
+        Embedder(weights, on_bad_box="nan")([None, pictures(1)[0]])
+
+
+@pytest.mark.parametrize("size", [(64, 32), (32, 64)])
+def test_another_input_size(weights: Weights, size: tuple[int, int]) -> None:
+    image = pictures(1)[0]
+    raw = features_of(weights, prepare(image, height=size[0], width=size[1])[None])
+    close(Embedder(weights, size=size, normalize=False)(image), raw)
+
+
+def test_an_embedder_that_is_warm_gives_the_same(weights: Weights, embedder: Embedder) -> None:
+    warm = Embedder(weights, batch_size=4)
+    warm.warm_up()
+    close(warm(pictures(9)), embedder(pictures(9)))
+
+
+def test_the_signature_says_what_tells_features_apart(weights: Weights, embedder: Embedder) -> None:
+    signature = embedder.signature
+    assert signature == Embedder(weights, batch_size=1, color="bgr").signature
+    others = [Embedder(weights, **options).signature for options in ({"flip": True}, {"size": (128, 64)})]
+    assert len({signature, *others, Embedder(recipe_weights("osnet_x0_5")).signature}) == 4
+    assert Signature.from_dict({**signature.to_dict(), "more": "is ignored"}) == signature
+    with pytest.raises(DataError, match="'flip' is missing"):
+        Signature.from_dict({k: v for k, v in signature.to_dict().items() if k != "flip"})
 
 
 def test_flip_averages_the_mirror_image(weights: Weights) -> None:
@@ -154,6 +205,10 @@ def test_prefetch_keeps_order_and_runs_ahead_by_no_more_than_asked() -> None:
         ({"normalise": True}, "unknown keyword normalise"),
         ({"batch_size": 0}, "batch_size"),
         ({"batch_size": 2.0}, "batch_size"),
+        ({"on_bad_box": "skip"}, "on_bad_box: expected one of raise, nan"),
+        ({"size": 256}, "size: expected .height, width. in pixels"),
+        ({"size": (250, 128)}, "size, height: expected a multiple of 16, got 250"),
+        ({"size": (256, True)}, "size, width: expected an integer"),
     ],
 )
 def test_options_that_are_not_understood(weights: Weights, options: dict[str, object], match: str) -> None:
@@ -175,13 +230,14 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 
 def test_bf16_where_the_processor_has_it(weights: Weights) -> None:
-    import openvino
-
-    native = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    assert create_backend("auto", weights).precision == ("bf16" if native else "fp32")
+    native = "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    assert create_backend("auto", weights, size=(256, 128)).precision == "fp32"  # the same features everywhere
+    assert create_backend("auto", weights, precision="fast", size=(256, 128)).precision == (
+        "bf16" if native else "fp32"
+    )
     if not native:
         with pytest.raises(OptionError, match="no bfloat16 instructions"):
-            create_backend("auto", weights, precision="bf16")
+            create_backend("auto", weights, precision="bf16", size=(256, 128))
         pytest.skip("this processor has no bfloat16: the features in bf16 are not tested here")
     images = pictures(8)
     fp32, bf16 = Embedder(weights, precision="fp32")(images), Embedder(weights, precision="bf16")(images)
@@ -214,6 +270,6 @@ def test_real_weights_and_real_crops(ending: str, shared: Path, tmp_path: Path) 
     expected = normalise(reference["features"])
     # Pillow up to 12 rounds otherwise when it resizes; the reference was made with 13.
     exact = 0.99999 if int(PIL.__version__.split(".")[0]) >= 13 else 0.9999
-    for precision, least in (("fp32", exact), ("auto", 0.99)):
+    for precision, least in (("fp32", exact), ("fast", 0.99)):
         found = Embedder(source, precision=precision)(files)
         assert (found * expected).sum(axis=1).min() >= least

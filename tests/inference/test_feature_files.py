@@ -217,7 +217,10 @@ def test_a_long_name_of_every_row_is_kept_once(tmp_path: Path) -> None:
         ("# {}\nname,f0\n", "expected the columns"),
         ("# {}\n" + ",".join(["file", *(f"f{i}" for i in range(512))]) + "\n\n", "row 1 has 0 cells"),
         ("# {}\n" + ",".join(["file", *(f"f{i}" for i in range(512))]) + "\n" + "a," * 512 + "a\n", "convert string"),
-        ("# {}\n" + ",".join(["file", *(f"f{i}" for i in range(512))]) + '\n"' + "a" * 200_000, "field limit"),
+        (
+            "# {}\n" + ",".join(["file", *(f"f{i}" for i in range(512))]) + '\n"' + "a" * 200_000,
+            "(field limit|end of data)",
+        ),
     ],
     ids=["empty", "deep", "number", "columns", "blank", "text", "long"],
 )
