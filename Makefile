@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 MODEL ?=
 SECONDS ?= 60
 
-.PHONY: demo demo-weights test quick lint format bench fuzz clean
+.PHONY: demo demo-weights test quick lint format bench fuzz interop clean
 
 $(VENV)/.base: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -68,6 +68,10 @@ fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.checkpoint.fuzz --seconds $(SECONDS)
 	$(BIN)/python -m tests.inference.fuzz_features --seconds $(SECONDS)
 	$(BIN)/python -m tests.fuzz_images --seconds $(SECONDS)
+
+# The real mindspore_hub, unmodified, against every card and one fresh from `osnet publish`: make interop HUB=a checkout of it.
+interop: $(VENV)/.dev
+	$(BIN)/python -m tests.mindspore_hub_real $(HUB)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

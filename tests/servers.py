@@ -90,8 +90,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(context: ssl.SSLContext | None = None) -> Iterator[Server]:
-    """A server on a free port of loopback, with TLS when `context` is given."""
+def serving(context: ssl.SSLContext | None = None, port: int = 0) -> Iterator[Server]:
+    """A server on `port` (0: a free one) of loopback, with TLS when `context` is given."""
     closed = threading.Event()
 
     class Handler(socketserver.BaseRequestHandler):
@@ -127,7 +127,7 @@ def serving(context: ssl.SSLContext | None = None) -> Iterator[Server]:
         allow_reuse_address = True
         request_queue_size = 64
 
-    with Listener(("127.0.0.1", 0), Handler) as listener:
+    with Listener(("127.0.0.1", port), Handler) as listener:
         server = Server("http" if context is None else "https", listener.server_address[1])
         thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
