@@ -18,10 +18,9 @@ import numpy as np
 
 from benchmarks.synthetic import rank_by_colour
 from osnet.checkpoint.weights import Weights
-from osnet.data.synthetic import draw_dataset
+from osnet.drawn.dataset import draw_dataset
 from osnet.evaluation.evaluate import evaluate
-from osnet.models.load import create_model
-from osnet.models.reference import read_weights
+from osnet.models.load import create_model, read_weights
 
 RANDOM_SEEDS = range(3)
 

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import osnet
-from osnet.data.synthetic import draw_dataset
+from osnet.drawn.dataset import draw_dataset
 from osnet.training.config import read_config
 
 RECIPE = Path(osnet.__file__).parent / "training/recipes/fine-tune.yaml"

@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from osnet.data.synthetic import draw_dataset
+from osnet.drawn.dataset import draw_dataset
 from osnet.training.config import TrainConfig
 
 

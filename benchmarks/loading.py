@@ -15,8 +15,7 @@ import mindspore
 
 from benchmarks.checkpoint import published_file
 from benchmarks.timing import print_table, take_turns
-from osnet.models.load import create_model, load, set_weights
-from osnet.models.reference import read_weights
+from osnet.models.load import create_model, load, read_weights, set_weights
 
 CLASSES = 702
 

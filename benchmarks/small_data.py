@@ -22,12 +22,12 @@ import osnet
 from osnet.checkpoint.weights import Weights, read_weights_file
 from osnet.data.load import load_records
 from osnet.data.records import DataSet
-from osnet.data.synthetic import draw_dataset
-from osnet.models.reference import read_weights
+from osnet.drawn.dataset import draw_dataset
+from osnet.models.load import read_weights
 from osnet.training.config import TrainConfig
 from osnet.training.cost import CostWarning
+from osnet.training.dataset import evaluation_protocol
 from osnet.training.evaluating import measure
-from osnet.training.images import evaluation_protocol
 from osnet.training.state import mixed
 
 RATE = TrainConfig().learning_rate

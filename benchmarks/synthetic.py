@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from osnet.data.synthetic import draw_dataset
+from osnet.drawn.dataset import draw_dataset
 from osnet.evaluation.ranking import Ranking, rank
 
 STRIPES = 8

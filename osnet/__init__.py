@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from osnet.hub.catalog import get_card, list_cards
     from osnet.hub.fetch import fetch
     from osnet.inference.embedder import Embedder
-    from osnet.models.load import create_model, load
-    from osnet.models.reference import read_weights
+    from osnet.models.load import create_model, load, read_weights
     from osnet.training.config import TrainConfig
     from osnet.training.publishing import publish_run
     from osnet.training.trainer import resume, train
@@ -47,7 +46,7 @@ _HOMES = {
     "load": "osnet.models.load",
     "publish_run": "osnet.training.publishing",
     "rank": "osnet.evaluation.ranking",
-    "read_weights": "osnet.models.reference",
+    "read_weights": "osnet.models.load",
     "rerank": "osnet.evaluation.rerank",
     "resume": "osnet.training.trainer",
     "train": "osnet.training.trainer",

@@ -53,7 +53,7 @@ def fetch(
     """Fetch a published checkpoint, verify its SHA-256, and print its path."""
     from osnet.errors import OptionError
     from osnet.hub import fetch as hub
-    from osnet.models.reference import names_weights_file
+    from osnet.models.load import names_weights_file
 
     if names_weights_file(model):
         raise OptionError(
@@ -109,7 +109,7 @@ def _target_row(target: str, cache_dir: Optional[Path]) -> dict[str, Any]:
     from osnet.errors import CheckpointError, HashError
     from osnet.hub.catalog import list_cards
     from osnet.hub.fetch import fetch as fetch_file
-    from osnet.models.reference import names_weights_file
+    from osnet.models.load import names_weights_file
 
     row: dict[str, Any] = {"path": target, "state": "valid", "size": 0, "sha256": "", "cards": [], "problem": ""}
     try:
@@ -174,7 +174,7 @@ def convert(
     from osnet.checkpoint.convert import convert as convert_file
     from osnet.checkpoint.formats import format_of
     from osnet.hub.fetch import fetch as fetch_file
-    from osnet.models.reference import names_weights_file
+    from osnet.models.load import names_weights_file
 
     format_of(str(dst))  # before anything is fetched
     weights = convert_file(src if names_weights_file(src) else fetch_file(src), dst, overwrite=overwrite)

@@ -54,10 +54,10 @@ def demo(
 ) -> None:
     """Draw people seen by three cameras, find them again, and say how well that went."""
     from osnet.hub.catalog import aliases
-    from osnet.models.reference import read_weights
+    from osnet.models.load import read_weights
 
     if report:
-        from osnet.visual.report import prepare_folder
+        from osnet.report.report import prepare_folder
 
         prepare_folder(report)
     chosen = model or (BUILT_IN if BUILT_IN in aliases() else SEED_CARD)
@@ -75,7 +75,7 @@ def demo(
 
 
 def _run(model: str, weights: "Weights", data: Path, report: Optional[Path]) -> None:
-    from osnet.data.synthetic import draw_dataset
+    from osnet.drawn.dataset import draw_dataset
     from osnet.evaluation.evaluate import evaluate
 
     start = time.perf_counter()
@@ -90,7 +90,7 @@ def _run(model: str, weights: "Weights", data: Path, report: Optional[Path]) -> 
     say("Figures in %; Rank-k is CMC at k.")
     say()
     if report:
-        from osnet.visual.report import write_report
+        from osnet.report.report import write_report
 
         say(f"4  Report: {write_report(found, report, title='osnet demo: drawn people')}")
     if _trained_on_drawings(model, weights):

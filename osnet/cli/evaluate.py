@@ -107,7 +107,7 @@ def evaluate(
     if calibrate and not calibrate.absolute().parent.is_dir():
         raise OptionError(f"--calibrate {calibrate}: the folder {calibrate.absolute().parent} does not exist; make it")
     if report:
-        from osnet.visual.report import prepare_folder
+        from osnet.report.report import prepare_folder
 
         prepare_folder(report)
     many = len(models) * len(data) > 1
@@ -208,7 +208,7 @@ def _write_calibration(result: "Evaluation", path: Path) -> None:
 
 
 def _write_report(result: "Evaluation", page: Path) -> None:
-    from osnet.visual.report import write_report
+    from osnet.report.report import write_report
 
     try:
         write_report(result, page.parent)

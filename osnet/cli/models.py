@@ -56,7 +56,7 @@ def info(model: ModelArgument = "osnet", as_json: AsJson = False) -> None:
 
 
 def _describe(model: str) -> dict[str, Any]:
-    from osnet.models.reference import names_weights_file
+    from osnet.models.load import names_weights_file
     from osnet.variants import FEATURE_DIM, INPUT_HEIGHT, INPUT_WIDTH, VARIANTS
 
     sizes = {"input": f"{INPUT_HEIGHT}x{INPUT_WIDTH} RGB", "feature": FEATURE_DIM}

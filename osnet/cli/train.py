@@ -29,7 +29,7 @@ def synth(
     as_json: AsJson = False,
 ) -> None:
     """Draw a data set of pedestrians in Market-1501's layout."""
-    from osnet.data.synthetic import draw_dataset
+    from osnet.drawn.dataset import draw_dataset
 
     drawn = draw_dataset(
         out,

@@ -6,8 +6,8 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from osnet.data.layouts import Image, divide, numbered
 from osnet.data.records import SPLITS, DataSet
-from osnet.data.splitting import Image, divide, numbered
 from osnet.errors import DataError
 from osnet.escaping import name_of_text
 

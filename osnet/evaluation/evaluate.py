@@ -19,7 +19,6 @@ from osnet.errors import DataError, OptionError
 from osnet.evaluation.claims import Claim, claims_of, why_not_comparable
 from osnet.evaluation.compiled_loops import require_numba
 from osnet.evaluation.distances import check_metric, check_pair, row_blocks
-from osnet.evaluation.feature_cache import Progress, embed_cached
 from osnet.evaluation.open_set import FALSE_ALARM_RATES, OpenSet, open_set
 from osnet.evaluation.protocols import get_protocol, index_labels
 from osnet.evaluation.ranking import Ranking, rank, rank_distances
@@ -27,7 +26,8 @@ from osnet.evaluation.rerank import K1, K2, LAMBDA, check_settings, doubt, reran
 from osnet.evaluation.verification import FALSE_POSITIVE_RATES, Verification, verify_pairs
 from osnet.hub.settings import read_settings
 from osnet.inference.embedder import Embedder, normalise
-from osnet.models.reference import ModelLike, read_weights
+from osnet.inference.feature_cache import Progress, embed_cached
+from osnet.models.load import ModelLike, read_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

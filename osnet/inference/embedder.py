@@ -22,7 +22,7 @@ from osnet.checks import check_bool, check_choice, check_integer
 from osnet.errors import DataError, HashError, ImageError, OptionError
 from osnet.inference.backends import Backend, create_backend
 from osnet.inference.images import ImageLike, check_color, crop_boxes, prepare
-from osnet.models.reference import ModelLike, names_weights_file, read_weights
+from osnet.models.load import ModelLike, names_weights_file, read_weights
 from osnet.variants import FEATURE_DIM, INPUT_HEIGHT, INPUT_WIDTH
 
 if TYPE_CHECKING:

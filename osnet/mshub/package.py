@@ -16,7 +16,7 @@ import secrets
 import shutil
 from pathlib import Path
 
-from osnet import __version__
+from osnet._version import __version__
 from osnet.errors import CacheError
 from osnet.files import open_regular, publish
 from osnet.hub import cache

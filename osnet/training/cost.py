@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from osnet.training.config import TrainConfig
-from osnet.training.images import TrainingImages
+from osnet.training.dataset import TrainingImages
 from osnet.training.run import Run
 
 HELD_OUT, OTHER = "evaluation", "other_evaluation"

@@ -14,20 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from osnet.checkpoint.weights import Weights
-from osnet.data.augment import Augmentation
 from osnet.errors import DataError, DependencyError, OptionError, TrainingError, WeightsError
 from osnet.image_files import unused
 from osnet.inference.images import prepare
-from osnet.models.load import NewClassifierWarning, create_model, network_from_weights, require_mindspore
-from osnet.models.reference import read_weights
+from osnet.models.load import NewClassifierWarning, create_model, network_from_weights, read_weights, require_mindspore
 from osnet.training.config import TrainConfig
 from osnet.training.cost import HELD_OUT, OTHER, costs, warn_if_blind, warn_if_fallen
-from osnet.training.images import TrainingImages, evaluation_protocol, find_images
+from osnet.training.dataset import TrainingImages, evaluation_protocol, find_images
 from osnet.training.interrupt import Interrupt
+from osnet.training.optimizer import learning_rate
+from osnet.training.pipeline import Augmentation, epoch_order
 from osnet.training.reporting import Reporter, summary_writer
 from osnet.training.run import Run
-from osnet.training.samplers import epoch_order
-from osnet.training.schedule import learning_rate
 from osnet.variants import VARIANTS
 
 logger = logging.getLogger("osnet")
@@ -252,7 +250,7 @@ class _Training:
         self._saved = None
 
     def _batches(self, epoch: int, order: Any, first: int) -> Iterator[Any]:
-        from osnet.data.pipeline import Samples, batches
+        from osnet.training.pipeline import Samples, batches
 
         config = self._config
         samples = Samples(

@@ -13,7 +13,7 @@ from osnet.data.doctor import examine
 from osnet.data.load import load_records
 from osnet.errors import DataError, OptionError
 from osnet.training.config import TrainConfig
-from osnet.training.images import find_images
+from osnet.training.dataset import find_images
 from tests.data.sets import good_market, image, touch
 
 

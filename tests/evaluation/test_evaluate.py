@@ -21,10 +21,10 @@ from osnet.data.records import DataSet, Record
 from osnet.errors import DataError, OptionError
 from osnet.evaluation.claims import claims_of, why_not_comparable
 from osnet.evaluation.evaluate import evaluate_all
-from osnet.evaluation.feature_cache import FOLDER
 from osnet.evaluation.ranking import rank_distances
 from osnet.hub.inventory import list_cache
 from osnet.inference.embedder import Embedder
+from osnet.inference.feature_cache import FOLDER
 from tests.data.sets import huge_png, image, touch
 from tests.oracles import ranking as oracle
 from tests.recipe import recipe_arrays, recipe_weights

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import osnet
-from osnet.data.synthetic import draw_dataset
+from osnet.drawn.dataset import draw_dataset
 from osnet.hub.catalog import CARDS, get_card
 from tests.recipe import recipe_weights
 

@@ -184,7 +184,7 @@ BODIES = {
     "embedder": "from osnet import Embedder\nEmbedder({path!r}, offline=True)(np.zeros((256, 128, 3), np.uint8))",
     "graph": ("import osnet\nfrom osnet.models.graph import build_graph\nbuild_graph(osnet.read_weights({path!r}))"),
     "activation": (
-        "from osnet import read_weights\nfrom osnet.visual.activation import activation_maps\n"
+        "from osnet import read_weights\nfrom osnet.report.activation import activation_maps\n"
         "activation_maps(read_weights({path!r}), np.zeros((1, 256, 128, 3), np.uint8))"
     ),
 }

@@ -11,7 +11,7 @@ import pytest
 
 from osnet.checkpoint.mindspore import write_ckpt
 from osnet.errors import OptionError, UnknownModelError, WeightsError
-from osnet.models.reference import read_weights, variant_of
+from osnet.models.load import read_weights, variant_of
 from osnet.variants import get_variant
 from tests.checkpoint.samples import folded
 from tests.recipe import recipe_arrays, recipe_weights
@@ -46,7 +46,7 @@ def test_a_misspelt_keyword_is_an_error_for_every_kind_of_model(checkpoint: Path
     from inspect import signature
 
     from osnet.hub.fetch import fetch_verified
-    from osnet.models.reference import FETCH_KEYWORDS
+    from osnet.models.load import FETCH_KEYWORDS
 
     assert tuple(signature(fetch_verified).parameters)[1:] == FETCH_KEYWORDS
     for model in (checkpoint, read_weights(checkpoint), "osnet"):

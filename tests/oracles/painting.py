@@ -1,4 +1,4 @@
-"""Painting one pixel at a time: what `osnet.data.drawn.raster` must agree with."""
+"""Painting one pixel at a time: what `osnet.drawn.raster` must agree with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from osnet.data.drawn.raster import SAMPLES, TEXELS, Figure, Light
+from osnet.drawn.raster import SAMPLES, TEXELS, Figure, Light
 
 
 def paint_slowly(

@@ -10,7 +10,7 @@ from osnet.checkpoint.weights import read_weights_file
 from osnet.errors import CardError, OfflineError, OptionError
 from osnet.hub.card import read_card
 from osnet.hub.fetch import fetch
-from osnet.models.reference import read_weights
+from osnet.models.load import read_weights
 from osnet.mshub import layout, rules
 from osnet.mshub.check import check
 from osnet.training.config import TrainConfig

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from osnet.errors import DataError
 from osnet.training.config import TrainConfig
-from osnet.training.samplers import epoch_order
+from osnet.training.pipeline import epoch_order
 
 
 def config(**values: object) -> TrainConfig:

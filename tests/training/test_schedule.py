@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from osnet.training.config import TrainConfig
-from osnet.training.schedule import learning_rate
+from osnet.training.optimizer import learning_rate
 
 
 def test_frozen_then_warm_up_then_cosine() -> None:

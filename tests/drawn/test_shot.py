@@ -8,13 +8,13 @@ import math
 import numpy as np
 import pytest
 
-from osnet.data.drawn.body import Pose, build
-from osnet.data.drawn.camera import HEIGHT, SCENES, WIDTH, WORLDS, place_camera
-from osnet.data.drawn.person import BAGS, HAIRS, HEADWEAR, LOWERS, PATTERNS, SHOES, UPPERS, Person, draw_crowd
-from osnet.data.drawn.raster import Canvas, Light
-from osnet.data.drawn.scene import backdrop
-from osnet.data.drawn.shot import shoot
-from osnet.data.drawn.solids import View
+from osnet.drawn.body import Pose, build
+from osnet.drawn.camera import HEIGHT, SCENES, WIDTH, WORLDS, place_camera
+from osnet.drawn.person import BAGS, HAIRS, HEADWEAR, LOWERS, PATTERNS, SHOES, UPPERS, Person, draw_crowd
+from osnet.drawn.raster import Canvas, Light
+from osnet.drawn.scene import backdrop
+from osnet.drawn.shot import shoot
+from osnet.drawn.solids import View
 
 FLAT = Light(0.0, 0.0, 1.0, 1.0, 0.0)
 STANDING = Pose(0.0, 0.0, 0.0, ("swing", "swing"))

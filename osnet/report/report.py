@@ -18,21 +18,21 @@ from osnet._version import __version__
 from osnet.data.records import DISTRACTOR
 from osnet.errors import DataError, DependencyError, DiskError
 from osnet.escaping import text_of_name
-from osnet.evaluation.answers import RIGHT, WRONG, Answer, by_difficulty, confusions, first_answers, nearest
 from osnet.evaluation.evaluate import last_part
 from osnet.evaluation.verification import FALSE_POSITIVE_RATES
 from osnet.files import publish
 from osnet.image_files import decoded
-from osnet.visual import activation, charts
-from osnet.visual.identity_map import identity_map
+from osnet.report import activation, charts
+from osnet.report.identity_map import identity_map
+from osnet.report.matches import RIGHT, WRONG, Answer, by_difficulty, confusions, first_answers, nearest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from osnet.data.records import Record
-    from osnet.evaluation.answers import Nearest
     from osnet.evaluation.evaluate import Evaluation
     from osnet.evaluation.verification import OperatingPoint, Verification
+    from osnet.report.matches import Nearest
 
 FILE = "report.html"
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")

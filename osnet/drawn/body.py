@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from osnet.data.drawn import wardrobe
-from osnet.data.drawn.person import Person
-from osnet.data.drawn.raster import Figure
-from osnet.data.drawn.solids import Point, Solids, View
+from osnet.drawn import wardrobe
+from osnet.drawn.person import Person
+from osnet.drawn.raster import Figure
+from osnet.drawn.solids import Point, Solids, View
 
 
 @dataclass(frozen=True)

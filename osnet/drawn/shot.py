@@ -9,13 +9,13 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from osnet.data.drawn.body import build, draw_pose
-from osnet.data.drawn.camera import HEIGHT, Camera, expose, place_camera, to_array
-from osnet.data.drawn.person import Person, draw_person
-from osnet.data.drawn.raster import Array, Canvas, Figure
-from osnet.data.drawn.scene import FOOT, SPAN, TALL, backdrop, place_object
-from osnet.data.drawn.solids import View
-from osnet.data.drawn.streams import stream
+from osnet.drawn.body import build, draw_pose
+from osnet.drawn.camera import HEIGHT, Camera, expose, place_camera, to_array
+from osnet.drawn.person import Person, draw_person
+from osnet.drawn.raster import Array, Canvas, Figure
+from osnet.drawn.scene import FOOT, SPAN, TALL, backdrop, place_object
+from osnet.drawn.solids import View
+from osnet.drawn.streams import stream
 
 FINENESS = 1.5
 """Rows and columns drawn for one that the camera resolves."""

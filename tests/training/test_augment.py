@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from osnet.data.augment import Augmentation, erase, jitter, pad_and_crop
+from osnet.training.pipeline import Augmentation, erase, jitter, pad_and_crop
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (32, 16, 3), np.uint8)
 

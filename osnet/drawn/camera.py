@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from osnet.data.drawn.raster import Light
-from osnet.data.drawn.streams import noise_stream, stream
+from osnet.drawn.raster import Light
+from osnet.drawn.streams import noise_stream, stream
 
 WORLDS = ("street", "indoor")
 """Two sets of cameras and backgrounds that share nothing but the people."""

@@ -2,6 +2,8 @@
 
 What can be learnt from it is what re-identification is about: people who wear much the same colours, seen from other
 sides by cameras with other light, height and sharpness. No person, photograph or foreign licence is involved.
+
+`draw_contact_sheet` shows it: a row for each identity, its cameras side by side.
 """
 
 from __future__ import annotations
@@ -13,21 +15,26 @@ import hashlib
 import json
 import os
 import queue
+import re
 import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Union
 
-from osnet.data.drawn.camera import WORLDS
-from osnet.data.drawn.plan import GALLERY, QUERY, TRAIN, Settings, draw_share, plan
-from osnet.errors import DiskError, OptionError, OsnetError
-from osnet.files import sync_folder
+from PIL import Image, ImageDraw
+
+from osnet.drawn.camera import WORLDS
+from osnet.drawn.plan import GALLERY, QUERY, TRAIN, Settings, draw_share, plan
+from osnet.errors import DataError, DiskError, OptionError, OsnetError
+from osnet.files import publishing, sync_folder
+from osnet.image_files import decoded
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -232,7 +239,7 @@ def _drawn(settings: Settings, root: Path, processes: int) -> Iterator[tuple[int
 def _drawn_by(processes: int, settings: Settings, root: Path) -> Iterator[tuple[int, bytes]]:
     """As `draw_share` for all shares, each in a process of its own, in the order in which they come."""
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-    command = [sys.executable, "-m", "osnet.data.drawn.worker", json.dumps(settings.as_dict()), str(root)]
+    command = [sys.executable, "-m", "osnet.drawn.worker", json.dumps(settings.as_dict()), str(root)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     workers: list[subprocess.Popen[str]] = []
     with tempfile.TemporaryFile("w+") as complaints:
@@ -280,3 +287,64 @@ def _listen(stdout: IO[str], lines: queue.SimpleQueue[str]) -> None:
             lines.put(text)
     if not finished:
         lines.put("ended")
+
+
+_NAME = re.compile(r"(\d+)_c(\d+)s\d+_.*\.(?:jpg|jpeg|png)")
+_GAP, _MARGIN = 4, 44
+
+
+def contact_sheet(
+    data: PathLike, out_png: PathLike, *, identities: int = 8, images_per_camera: int = 2, zoom: int = 2
+) -> Path:
+    """Write a PNG of up to `identities` rows, test identities first, spread evenly over all of them.
+
+    Args:
+        data: root of the data set.
+        images_per_camera: crops of each camera in a row.
+        zoom: pixels of the sheet for one of a 64 x 128 crop.
+
+    Raises:
+        OptionError: a number below 1.
+        DataError: no crop under `data`.
+        ImageError: one of them cannot be read.
+        DiskError: `out_png` cannot be written.
+    """
+    for name, value in (("identities", identities), ("images_per_camera", images_per_camera), ("zoom", zoom)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise OptionError(f"{name} must be a whole number from 1 on, got {value!r}")
+    found: dict[int, dict[int, list[Path]]] = {}
+    for folders in ((QUERY, GALLERY), (TRAIN,)):
+        found.update(_crops(Path(data), folders))
+    if not found:
+        raise DataError(f"no crops named like 0002_c1s1_000451_03.jpg in {str(data)!r}; expected Market-1501's folders")
+    order = list(found)
+    order = [order[i * len(order) // min(identities, len(order))] for i in range(min(identities, len(order)))]
+    cameras = sorted({camera for identity in order for camera in found[identity]})
+    wide, tall = 64 * zoom, 128 * zoom
+    block = images_per_camera * (wide + _GAP) + _GAP
+    sheet = Image.new("RGB", (_MARGIN + block * len(cameras), 18 + len(order) * (tall + _GAP)), (246, 246, 244))
+    draw = ImageDraw.Draw(sheet)
+    for column, camera in enumerate(cameras):
+        draw.text((_MARGIN + column * block, 3), f"camera {camera}", fill=(60, 60, 60))
+    for row, identity in enumerate(order):
+        top = 18 + row * (tall + _GAP)
+        draw.text((6, top + tall // 2), f"{identity:04d}", fill=(60, 60, 60))
+        for column, camera in enumerate(cameras):
+            for place, path in enumerate(found[identity].get(camera, [])[:images_per_camera]):
+                with decoded(path) as image:
+                    crop = image.resize((wide, tall), Image.Resampling.BICUBIC)
+                sheet.paste(crop, (_MARGIN + column * block + place * (wide + _GAP), top))
+    with publishing(out_png) as private:
+        sheet.save(private, "PNG")
+    return Path(out_png)
+
+
+def _crops(root: Path, folders: tuple[str, ...]) -> dict[int, dict[int, list[Path]]]:
+    """Identity → camera → files, without distractors."""
+    found: dict[int, dict[int, list[Path]]] = defaultdict(lambda: defaultdict(list))
+    for folder in folders:
+        for path in sorted((root / folder).glob("*")):
+            match = _NAME.fullmatch(path.name)
+            if match and int(match[1]):
+                found[int(match[1])][int(match[2])].append(path)
+    return {identity: dict(cameras) for identity, cameras in sorted(found.items())}

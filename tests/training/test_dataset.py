@@ -8,7 +8,7 @@ import pytest
 
 from osnet.errors import DataError
 from osnet.training.config import TrainConfig
-from osnet.training.images import find_images
+from osnet.training.dataset import find_images
 
 
 def test_identities_become_classes_and_the_test_part_is_held_out(crops: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from osnet.data.records import DISTRACTOR
 from osnet.inference.images import prepare
-from osnet.visual.charts import GRID, SOFT, figure
+from osnet.report.charts import GRID, SOFT, figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

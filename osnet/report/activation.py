@@ -15,7 +15,7 @@ from PIL import Image
 
 from osnet.inference.images import prepare
 from osnet.models.graph import build_graph, import_openvino
-from osnet.visual.charts import INK, SOFT
+from osnet.report.charts import INK, SOFT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from osnet.data.drawn.person import COLOURS, HAIR_COLOURS, SKINS, Person
-from osnet.data.drawn.raster import TEXELS
-from osnet.data.drawn.streams import jitter, noise_stream, stream
+from osnet.drawn.person import COLOURS, HAIR_COLOURS, SKINS, Person
+from osnet.drawn.raster import TEXELS
+from osnet.drawn.streams import jitter, noise_stream, stream
 
 Colour = tuple[int, int, int]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from osnet.models.graph import build_graph
-from osnet.visual.activation import activation_maps, overlay
+from osnet.report.activation import activation_maps, overlay
 from tests.recipe import recipe_weights
 
 

@@ -1,5 +1,5 @@
 """Draws a share of a data set in a process of its own:
-``python -m osnet.data.drawn.worker SETTINGS ROOT SHARE SHARES``.
+``python -m osnet.drawn.worker SETTINGS ROOT SHARE SHARES``.
 
 SETTINGS is JSON. On stdout a line for each crop, its number in the plan and its digest; at the end ``done``, or
 ``failed`` with the error number and text of the system's refusal.
@@ -14,7 +14,7 @@ import json
 import sys
 from pathlib import Path
 
-from osnet.data.drawn.plan import Settings, draw_share
+from osnet.drawn.plan import Settings, draw_share
 
 
 def main(settings: str, root: str, share: str, shares: str) -> int:

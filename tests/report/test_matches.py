@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from osnet.data.records import DataSet, Record
-from osnet.evaluation.answers import NOT_COUNTED, RIGHT, WRONG, by_difficulty, confusions, first_answers, nearest
 from osnet.evaluation.evaluate import Evaluation
 from osnet.evaluation.ranking import rank
 from osnet.evaluation.rerank import rerank
+from osnet.report.matches import NOT_COUNTED, RIGHT, WRONG, by_difficulty, confusions, first_answers, nearest
 from tests.oracles import ranking as oracle
 from tests.recipe import recipe_weights
 

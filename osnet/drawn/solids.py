@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from osnet.data.drawn.raster import SAMPLES, Array, Figure
+from osnet.drawn.raster import SAMPLES, Array, Figure
 
 Point = tuple[float, float, float]
 

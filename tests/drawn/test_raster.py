@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from osnet.data.drawn.body import build, draw_pose
-from osnet.data.drawn.person import draw_crowd
-from osnet.data.drawn.raster import Canvas, Light
-from osnet.data.drawn.solids import Solids, View
-from osnet.data.drawn.streams import stream
+from osnet.drawn.body import build, draw_pose
+from osnet.drawn.person import draw_crowd
+from osnet.drawn.raster import Canvas, Light
+from osnet.drawn.solids import Solids, View
+from osnet.drawn.streams import stream
 from tests.oracles.painting import paint_slowly
 
 LIGHT = Light(0.48, -0.6, 0.64, 0.5, 0.7)

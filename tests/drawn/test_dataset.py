@@ -21,9 +21,8 @@ import pytest
 from PIL import Image
 
 from benchmarks.synthetic import rank_by_colour
-from osnet.data import synthetic
-from osnet.data.contact_sheet import contact_sheet
-from osnet.data.synthetic import DrawnSet, draw_dataset
+from osnet.drawn import dataset
+from osnet.drawn.dataset import DrawnSet, contact_sheet, draw_dataset
 from osnet.errors import DataError, DiskError, ImageError, OptionError, OsnetError
 
 NAME = re.compile(r"(-1|\d{4})_c(\d)s1_(\d{6})_(\d{2})\.jpg")
@@ -82,7 +81,7 @@ def test_same_bytes_for_the_same_seed_whatever_the_workers(small: DrawnSet, tmp_
 @pytest.mark.slow
 def test_same_bytes_in_another_process_with_another_hash_seed(small: DrawnSet, tmp_path: Path) -> None:
     call = f"draw_dataset({str(tmp_path / 'other')!r}, workers=1, **{SMALL!r})"
-    code = f"from osnet.data.synthetic import draw_dataset; {call}"
+    code = f"from osnet.drawn.dataset import draw_dataset; {call}"
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONHASHSEED": "123"})
     assert contents(tmp_path / "other") == contents(small.root)
 
@@ -158,14 +157,14 @@ def test_an_empty_folder_and_missing_parents_are_taken(small: DrawnSet, tmp_path
 
 
 def test_a_folder_that_is_filled_meanwhile_keeps_what_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out, draw = tmp_path / "out", synthetic._drawn
+    out, draw = tmp_path / "out", dataset._drawn
 
     def rival(*args):
         out.mkdir()
         (out / "theirs").write_text("theirs")
         return draw(*args)
 
-    monkeypatch.setattr(synthetic, "_drawn", rival)
+    monkeypatch.setattr(dataset, "_drawn", rival)
     with pytest.raises(OptionError, match="meanwhile"):
         draw_dataset(out, workers=1, **SMALL)
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "theirs"]
@@ -199,7 +198,7 @@ def test_a_worker_that_dies_ends_the_drawing(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.slow
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     call = f"draw_dataset({str(tmp_path / 'out')!r}, identities=500, workers=2)"
-    code = f"from osnet.data.synthetic import draw_dataset; {call}"
+    code = f"from osnet.drawn.dataset import draw_dataset; {call}"
     drawing = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, start_new_session=True)
     deadline = time.monotonic() + 60
     while not list(tmp_path.rglob("*.jpg")) and time.monotonic() < deadline:

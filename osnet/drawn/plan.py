@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from osnet.data.drawn.camera import place_camera, to_jpeg
-from osnet.data.drawn.person import Person, draw_crowd, draw_person
-from osnet.data.drawn.shot import shoot
-from osnet.data.drawn.streams import stream
+from osnet.drawn.camera import place_camera, to_jpeg
+from osnet.drawn.person import Person, draw_crowd, draw_person
+from osnet.drawn.shot import shoot
+from osnet.drawn.streams import stream
 
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
 """Folders of Market-1501's layout."""

@@ -18,9 +18,9 @@ from PIL import Image
 from osnet.errors import DiskError
 from osnet.evaluation.evaluate import Evaluation
 from osnet.evaluation.ranking import rank
-from osnet.visual.report import prepare_folder, write_report
+from osnet.report.report import prepare_folder, write_report
 from tests.data.sets import image
-from tests.evaluation.test_answers import made_up
+from tests.report.test_matches import made_up
 
 pytestmark = pytest.mark.slow
 
@@ -113,8 +113,8 @@ def test_a_picture_that_fails_costs_itself_only(
     def fails(*_: object) -> None:
         raise RuntimeError("no <font> to be had")
 
-    monkeypatch.setattr("osnet.visual.charts.roc", fails)
-    monkeypatch.setattr("osnet.visual.report.identity_map", fails)
+    monkeypatch.setattr("osnet.report.charts.roc", fails)
+    monkeypatch.setattr("osnet.report.report.identity_map", fails)
     with pytest.warns(UserWarning, match=r"report: roc\.png could not be drawn: RuntimeError: no <font>"):
         path = write_report(made_up(1, queries=10, gallery=30, paths=crops), tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == PNGS - {"roc.png", "identities.png"} | {"report.html"}

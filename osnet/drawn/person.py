@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from osnet.data.drawn.streams import stream, weighted
+from osnet.drawn.streams import stream, weighted
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "black": (30, 30, 34),

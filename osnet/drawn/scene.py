@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from osnet.data.drawn.camera import Camera
-from osnet.data.drawn.streams import jitter, noise_stream, stream, weighted
+from osnet.drawn.camera import Camera
+from osnet.drawn.streams import jitter, noise_stream, stream, weighted
 
 Colour = tuple[int, int, int]
 

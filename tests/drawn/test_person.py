@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from osnet.data.drawn.person import LEAST_DIFFERENCES, draw_crowd
+from osnet.drawn.person import LEAST_DIFFERENCES, draw_crowd
 
 
 def test_any_two_people_differ_in_several_attributes_seen_from_every_side() -> None:
