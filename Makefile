@@ -63,9 +63,10 @@ format: $(VENV)/.dev
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
 
-# Damaged checkpoints, feature files and images of all their formats against their readers, for SECONDS each.
+# Damaged checkpoints, cards, feature files and images of all their formats against their readers, for SECONDS each.
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.checkpoint.fuzz --seconds $(SECONDS)
+	$(BIN)/python -m tests.hub.fuzz_cards --seconds $(SECONDS)
 	$(BIN)/python -m tests.inference.fuzz_features --seconds $(SECONDS)
 	$(BIN)/python -m tests.fuzz_images --seconds $(SECONDS)
 

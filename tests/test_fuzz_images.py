@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -12,6 +14,12 @@ from PIL import Image
 from osnet import image_files
 from osnet.errors import ImageError
 from tests import fuzz_images
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "files").mkdir()
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda **_: str(tmp_path / "files"))  # a fault leaves its file behind
 
 
 @pytest.mark.slow

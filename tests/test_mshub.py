@@ -375,6 +375,16 @@ class TestRules:
 
 
 class TestCheck:
+    def test_a_hostile_card_is_one_warning_and_the_others_stand(
+        self, card: Card, hub_dir: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        layout.install(card, hub_dir=hub_dir)
+        bad = hub_dir / "mindspore/1.6/bad.md"
+        bad.write_text('---\na: "\\UFFFFFFFF"\n---\n')
+        assert all(finding.good for finding in check(hub_dir=hub_dir))
+        assert len(caplog.messages) == 1
+        assert str(bad) in caplog.messages[0]
+
     def test_says_what_is_there(self, card: Card, hub_dir: Path) -> None:
         assert notes(check(card, hub_dir=hub_dir)) == [
             ("osnet_dukemtmc.md", False),

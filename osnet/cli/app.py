@@ -68,7 +68,9 @@ def main() -> NoReturn:
         _leave(None, NOBODY_READS)
     except click.ClickException as error:
         _leave(f"{error.format_message()} (osnet --help lists what there is)", 2)
-    except (OsnetError, OSError) as error:
+    except (OsnetError, OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "start new thread" not in str(error):
+            raise
         if debug:
             for line in traceback.format_exc().splitlines():
                 say(line, err=True)

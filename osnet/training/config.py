@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Union
 
+from osnet.checks import check_integer
 from osnet.errors import OptionError
 from osnet.files import open_regular, publish
 from osnet.yaml_files import MAX_BYTES, decode, kind, read_yaml
@@ -193,29 +194,27 @@ def read_config(path: str | os.PathLike[str], **changes: Any) -> TrainConfig:
 def _typed(name: str, value: Any, default: Any) -> Any:
     """`value` in the type of `default`; YAML writes 1e-3 as text."""
     if name == "milestones":
-        if not isinstance(value, (list, tuple)) or not all(type(v) is int for v in value):
-            raise OptionError(f"milestones: expected a list of epochs, got {value!r}")
+        if not isinstance(value, (list, tuple)) or not all(type(v) is int and abs(v) < 2**31 for v in value):
+            raise OptionError(f"milestones: expected a list of epochs, got {value!r:.80}")
         return tuple(value)
     if name == "triplet_margin" and (value is None or value == "soft"):
         return None
     if isinstance(default, bool):
         if not isinstance(value, bool):
-            raise OptionError(f"{name}: expected true or false, got {value!r}")
+            raise OptionError(f"{name}: expected true or false, got {value!r:.80}")
         return value
     if isinstance(default, str):
         if not isinstance(value, (str, os.PathLike)):
-            raise OptionError(f"{name}: expected text, got {value!r}")
+            raise OptionError(f"{name}: expected text, got {value!r:.80}")
         return os.fspath(value)
     if isinstance(default, int):
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise OptionError(f"{name}: expected a whole number, got {value!r}")
-        return value
+        return check_integer(name, value, most=2**31 - 1)
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if isinstance(value, bool) or not math.isfinite(number):
-        raise OptionError(f"{name}: expected a number, got {value!r}")
+        raise OptionError(f"{name}: expected a number, got {value!r:.80}")
     return number
 
 

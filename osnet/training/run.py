@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from osnet.errors import DiskError, LockError, OptionError
-from osnet.files import is_private, publish
+from osnet.files import is_private, open_regular, publish
 from osnet.training.config import TrainConfig, read_config
 
 CONFIG, METRICS, LAST, BEST, CURVES, ORIGIN = (
@@ -86,9 +86,13 @@ class Run:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """Where the run began: data set, its fingerprint, base checkpoint and its SHA-256."""
-        with open(self.root / ORIGIN, encoding="utf-8") as file:
-            found: dict[str, Any] = json.load(file)
+        """Where the run began: data set, its fingerprint, base checkpoint and its SHA-256.
+
+        Raises:
+            OptionError: it cannot be read, or is not what `create` wrote.
+        """
+        found = _read_object(self._read(ORIGIN), f"{str(self.root / ORIGIN)!r}")
+        _check_fields(found, _ORIGIN_FIELDS, f"{str(self.root / ORIGIN)!r}")
         return found
 
     @property
@@ -105,13 +109,27 @@ class Run:
         return self.best if self.best.is_file() else self.last
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of ``metrics.jsonl``; a last line cut short by a kill is left out."""
+        """The lines of ``metrics.jsonl``; a last line cut short by a kill is left out.
+
+        Raises:
+            OptionError: it cannot be read, or a line is not what a run writes.
+        """
+        if not os.path.lexists(self.root / METRICS):
+            return []
         found = []
-        with contextlib.suppress(FileNotFoundError), open(self.root / METRICS, encoding="utf-8") as file:
-            for line in file:
-                with contextlib.suppress(ValueError):
-                    found.append(json.loads(line))
+        for number, text in enumerate(self._read(METRICS).split(b"\n")[:-1], 1):
+            where = f"{str(self.root / METRICS)!r}, line {number}"
+            line = _read_object(text, where)
+            _check_fields(line, _METRICS_FIELDS.get(str(line.get("kind")), {"step": _NUMBER}), where)
+            found.append(line)
         return found
+
+    def _read(self, name: str) -> bytes:
+        try:
+            with open_regular(self.root / name) as file:
+                return file.read()
+        except OSError as error:
+            raise OptionError(f"cannot read {str(self.root / name)!r}: {error.strerror or error}") from error
 
     def log(self, line: dict[str, Any]) -> None:
         """Append one line to ``metrics.jsonl``.
@@ -156,3 +174,39 @@ class Run:
 
 
 _LOCK = ".lock"
+
+_NUMBER = (int, float)
+_TEXT = (str,)
+_ORIGIN_FIELDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("data", "fingerprint", "base"), _TEXT),
+    **dict.fromkeys(("images", "identities", "ranks"), _NUMBER),
+    "base_sha256": (str, type(None)),
+}
+_EVALUATION_FIELDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("step", "epoch", "mAP", "rank1", "mINP", "valid_queries"), _NUMBER),
+    **dict.fromkeys(("protocol", "held_out"), _TEXT),
+}
+_METRICS_FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
+    "step": dict.fromkeys(("step", "epoch", "loss", "accuracy", "learning_rate"), _NUMBER),
+    "evaluation": _EVALUATION_FIELDS,
+    "other_evaluation": _EVALUATION_FIELDS,
+}
+"""What is read again of each kind of line."""
+
+
+def _read_object(data: bytes, where: str) -> dict[str, Any]:
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise OptionError(f"{where}: expected a JSON object as osnet train writes it, got {data[:40]!r}; bring it back")
+    return found
+
+
+def _check_fields(found: dict[str, Any], fields: dict[str, tuple[type, ...]], where: str) -> None:
+    for key, types in fields.items():
+        value = found.get(key)
+        if not isinstance(value, types) or isinstance(value, bool):
+            expected = "a number" if types is _NUMBER else "text"
+            raise OptionError(f"{where}: expected {expected} for {key!r}, got {value!r:.80}; bring the file back")

@@ -40,6 +40,17 @@ def refused(run: subprocess.CompletedProcess[str], *parts: str) -> None:
         assert part in run.stderr
 
 
+def test_no_thread_to_be_had_is_one_line() -> None:
+    code = (
+        "import osnet.cli.models as models, sys\n"
+        'def refuse(*args, **options): raise RuntimeError("can\'t start new thread")\n'
+        "import osnet.hub.catalog; osnet.hub.catalog.list_cards = refuse\n"
+        "sys.argv = ['osnet', 'list']\n"
+        "from osnet.cli.app import main; main()\n"
+    )
+    refused(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True), "can't start new thread")
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("w") / "own.ckpt"
