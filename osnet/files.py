@@ -86,7 +86,7 @@ def _kind(mode: int) -> str:
 
 
 @contextlib.contextmanager
-def publishing(path: PathLike, *, overwrite: bool = True) -> Iterator[Path]:
+def atomic_file(path: PathLike, *, overwrite: bool = True) -> Iterator[Path]:
     """Yield a private, empty file beside `path` to be written; when the block ends well, fsync and rename it to `path`.
 
     Whoever opens `path` sees the old file or the whole new one. The mode follows the umask. When the block raises,
@@ -120,7 +120,7 @@ def publishing(path: PathLike, *, overwrite: bool = True) -> Iterator[Path]:
 
 
 def is_private(path: Path) -> bool:
-    """Whether `path` is a file that a killed `publishing` left, by its name and kind."""
+    """Whether `path` is a file that a killed `atomic_file` left, by its name and kind."""
     return _PRIVATE.fullmatch(path.name) is not None and stat.S_ISREG(path.lstat().st_mode)
 
 
@@ -132,13 +132,13 @@ def _disk_error(final: Path, error: OSError) -> DiskError:
     return DiskError(f"cannot write {str(final)!r}: {error.strerror or error}; expected a folder with room to write in")
 
 
-def publish(path: PathLike, data: bytes | bytearray | memoryview, *, overwrite: bool = True) -> None:
-    """Write `data` to `path` whole; see `publishing`.
+def atomic_write(path: PathLike, data: bytes | bytearray | memoryview, *, overwrite: bool = True) -> None:
+    """Write `data` to `path` whole; see `atomic_file`.
 
     Raises:
-        ExistsError, DiskError: as `publishing`.
+        ExistsError, DiskError: as `atomic_file`.
     """
-    with publishing(path, overwrite=overwrite) as private, open(private, "wb", buffering=0) as file:
+    with atomic_file(path, overwrite=overwrite) as private, open(private, "wb", buffering=0) as file:
         view = memoryview(data).cast("B")
         while view:
             view = view[file.write(view) :]

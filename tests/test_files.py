@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from osnet.errors import CheckpointError, DiskError
-from osnet.files import publish, publishing, read_whole
+from osnet.files import atomic_file, atomic_write, read_whole
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes and signals are POSIX's")
 
 
 def test_what_is_published_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a"
-    publish(path, b"one")
-    publish(path, memoryview(b"two"))
+    atomic_write(path, b"one")
+    atomic_write(path, memoryview(b"two"))
     assert read_whole(path) == b"two"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
 
@@ -28,7 +28,7 @@ def test_what_is_published_is_read(tmp_path: Path) -> None:
 def test_fault_42_the_mode_follows_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        publish(tmp_path / "a", b"x")
+        atomic_write(tmp_path / "a", b"x")
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
@@ -39,7 +39,7 @@ def test_a_block_that_raises_leaves_nothing(error: type[BaseException], tmp_path
     (tmp_path / "a").write_text("old")
 
     def write_and_raise() -> None:
-        with publishing(tmp_path / "a") as private:
+        with atomic_file(tmp_path / "a") as private:
             private.write_text("half")
             raise error
 
@@ -52,16 +52,16 @@ def test_a_block_that_raises_leaves_nothing(error: type[BaseException], tmp_path
 def test_an_existing_file_is_kept_unless_asked(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("old")
     with pytest.raises(FileExistsError, match="exists; remove it or ask to overwrite it"):
-        publish(tmp_path / "a", b"new", overwrite=False)
+        atomic_write(tmp_path / "a", b"new", overwrite=False)
     assert (tmp_path / "a").read_text() == "old"
-    publish(tmp_path / "b", b"new", overwrite=False)
+    atomic_write(tmp_path / "b", b"new", overwrite=False)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a", "b"]
 
 
 def test_a_link_is_replaced_and_not_written_through(tmp_path: Path) -> None:
     (tmp_path / "real").write_text("old")
     (tmp_path / "link").symlink_to("real")
-    publish(tmp_path / "link", b"new")
+    atomic_write(tmp_path / "link", b"new")
     assert (tmp_path / "real").read_text() == "old"
     assert (tmp_path / "link").read_text() == "new"
 
@@ -71,7 +71,7 @@ def test_where_nothing_can_be_written(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
     with pytest.raises(DiskError, match="cannot write"):
-        publish(tmp_path / name, b"x")
+        atomic_write(tmp_path / name, b"x")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder"]
 
 
@@ -80,7 +80,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
         pytest.skip("no /dev/full here")
 
     def fill() -> None:
-        with publishing(tmp_path / "a") as private:
+        with atomic_file(tmp_path / "a") as private:
             private.write_text("half")
             with open("/dev/full", "wb", buffering=0) as full:
                 full.write(b"x")
@@ -93,7 +93,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 def _publish_for_ever(path: str) -> None:
     while True:
         for byte in (b"a", b"b"):
-            publish(path, byte * 1_000_000)
+            atomic_write(path, byte * 1_000_000)
 
 
 def test_a_killed_process_leaves_the_old_file_or_the_new(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from osnet.checkpoint.safetensors import write_safetensors
 from osnet.checkpoint.torch import write_torch
 from osnet.checkpoint.weights import Weights, read_weights_file
 from osnet.errors import OptionError
-from osnet.files import PathLike, publish, refuse_existing
+from osnet.files import PathLike, atomic_write, refuse_existing
 
 
 def convert(src: PathLike, dst: PathLike, *, overwrite: bool = False, allow_nonfinite: bool = False) -> Weights:
@@ -42,7 +42,7 @@ def convert(src: PathLike, dst: PathLike, *, overwrite: bool = False, allow_nonf
     if not overwrite:
         refuse_existing(target)
     weights = read_weights_file(src, allow_nonfinite=allow_nonfinite)
-    publish(target, encode(weights, kind), overwrite=overwrite)
+    atomic_write(target, encode(weights, kind), overwrite=overwrite)
     return weights
 
 

@@ -64,13 +64,13 @@ def _describe(model: str) -> dict[str, Any]:
         return {"network": model, "parameters": _size(model), **sizes, "weights": "none published for this name alone"}
     if names_weights_file(model):
         return {**_file(model), **sizes}
-    from osnet.hub.cache import place
+    from osnet.hub.cache import cache_path
     from osnet.hub.catalog import addresses, get_card
     from osnet.hub.fetch import file_beside
     from osnet.hub.settings import read_settings
 
     card = get_card(model)
-    path = file_beside(card) or place(read_settings().cache, card)
+    path = file_beside(card) or cache_path(read_settings().cache, card)
     return {
         **_card(card),
         "addresses": list(dict.fromkeys((card.checkpoint.link, *addresses(card.checkpoint.sha256)))),

@@ -33,7 +33,7 @@ from PIL import Image, ImageDraw
 from osnet.drawn.camera import WORLDS
 from osnet.drawn.plan import GALLERY, QUERY, TRAIN, Settings, draw_share, plan
 from osnet.errors import DataError, DiskError, OptionError, OsnetError
-from osnet.files import publishing, sync_folder
+from osnet.files import atomic_file, sync_folder
 from osnet.image_files import decoded
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -334,7 +334,7 @@ def contact_sheet(
                 with decoded(path) as image:
                     crop = image.resize((wide, tall), Image.Resampling.BICUBIC)
                 sheet.paste(crop, (_MARGIN + column * block + place * (wide + _GAP), top))
-    with publishing(out_png) as private:
+    with atomic_file(out_png) as private:
         sheet.save(private, "PNG")
     return Path(out_png)
 

@@ -13,7 +13,7 @@ from typing import Any
 from osnet._version import __version__
 from osnet.errors import DataError
 from osnet.evaluation.verification import FALSE_POSITIVE_RATES, OperatingPoint, Verification
-from osnet.files import publish
+from osnet.files import atomic_write
 
 FORMAT = "osnet-calibration-1"
 
@@ -107,7 +107,7 @@ def write_calibration(path: str | os.PathLike[str], calibration: Calibration) ->
         DiskError: the folder is missing or not writable, or the disk is full.
     """
     text = json.dumps({"format": FORMAT, **asdict(calibration)}, indent=2, allow_nan=False)
-    publish(path, (text + "\n").encode())
+    atomic_write(path, (text + "\n").encode())
 
 
 def read_calibration(path: str | os.PathLike[str]) -> Calibration:

@@ -42,7 +42,7 @@ class Content:
     data: bytes | None
 
 
-def place(cache: Path, card: Card) -> Path:
+def cache_path(cache: Path, card: Card) -> Path:
     """Where `card`'s checkpoint belongs.
 
     Raises:
@@ -101,7 +101,7 @@ def find(
     Where published cards put these bytes is looked at first; then, `everywhere`, all other files are hashed, which
     still costs less than downloading one.
     """
-    known = [place(cache, card) for card in catalog.list_cards() if card.checkpoint.sha256 == sha256]
+    known = [cache_path(cache, card) for card in catalog.list_cards() if card.checkpoint.sha256 == sha256]
     others = (path for path in files(cache) if path not in known) if everywhere else ()
     for path in (*known, *others):
         try:
@@ -144,8 +144,9 @@ def make_folder(folder: Path) -> None:
 def refuse(path: Path, error: OSError, needed: int | None = None) -> NoReturn:
     """Raise what an `error` at `path` means: DiskError for a full disk, else CacheError naming the setting."""
     if error.errno in _FULL:
+        wanted = "more" if needed is None else needed
         raise DiskError(
-            f"{path}: {error.strerror}: {needed if needed is not None else 'more'} bytes needed, {free(path)} free; "
+            f"{path}: {error.strerror}: {wanted} bytes needed, {free_bytes(path)} free; "
             "make room, or set OSNET_CACHE (or cache_dir) to a folder on another disk"
         ) from error
     raise CacheError(
@@ -154,7 +155,7 @@ def refuse(path: Path, error: OSError, needed: int | None = None) -> NoReturn:
     ) from error
 
 
-def free(path: Path) -> int:
+def free_bytes(path: Path) -> int:
     """Bytes free for this user on the disk that holds `path`."""
     for folder in (path, *path.parents):
         with contextlib.suppress(OSError):

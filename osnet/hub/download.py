@@ -18,7 +18,7 @@ import urllib3.exceptions
 
 from osnet.errors import CacheError, DownloadError, HashError, OsnetError, UrlError
 from osnet.hub import connection, urls
-from osnet.hub.cache import Content, free, refuse
+from osnet.hub.cache import Content, free_bytes, refuse
 from osnet.hub.connection import Watch
 from osnet.hub.partial import Partial
 from osnet.hub.progress import Bar
@@ -35,7 +35,7 @@ _BUSY = (408, 425, 429)
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
 
 
-class _AgainError(Exception):
+class _RetryableError(Exception):
     """This attempt failed in a way that another one may not.
 
     Attributes:
@@ -143,7 +143,7 @@ class _Address:
             before = partial.size
             try:
                 return self._attempt()
-            except _AgainError as again:
+            except _RetryableError as again:
                 if self.watch.expired:
                     raise self._too_slow() from None
                 if again.fresh and fresh_starts < FRESH_STARTS:
@@ -179,9 +179,9 @@ class _Address:
         )
         partial.restart()
         if resumed:
-            raise _AgainError(error, fresh=True)
+            raise _RetryableError(error, fresh=True)
         if not complete:
-            raise _AgainError(error)
+            raise _RetryableError(error)
         raise error
 
     def _receive(self) -> bool:
@@ -196,7 +196,7 @@ class _Address:
             if got > expected:
                 self.partial.restart()
             error = DownloadError(f"{self.url}: the body ended after {got} of {expected} bytes")
-            raise _AgainError(error, fresh=got > expected)
+            raise _RetryableError(error, fresh=got > expected)
         return chunked or expected is not None
 
     @contextmanager
@@ -241,13 +241,13 @@ class _Address:
                 "set REQUESTS_CA_BUNDLE to its certificate file"
             ) from None
         except requests.exceptions.ProxyError as error:
-            raise _AgainError(_UnreachableError(f"{url}: the proxy does not answer ({_reason(error)})")) from None
+            raise _RetryableError(_UnreachableError(f"{url}: the proxy does not answer ({_reason(error)})")) from None
         except requests.exceptions.ReadTimeout:
-            raise _AgainError(DownloadError(f"{url}: no answer within {limits.read_timeout:g} s")) from None
+            raise _RetryableError(DownloadError(f"{url}: no answer within {limits.read_timeout:g} s")) from None
         except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
             if error.args and isinstance(error.args[0], urllib3.exceptions.ProtocolError):  # reached, and no HTTP
-                raise _AgainError(DownloadError(f"{url}: no HTTP reply ({_reason(error)})")) from None
-            raise _AgainError(_UnreachableError(f"{url}: no connection ({_reason(error)})")) from None
+                raise _RetryableError(DownloadError(f"{url}: no HTTP reply ({_reason(error)})")) from None
+            raise _RetryableError(_UnreachableError(f"{url}: no connection ({_reason(error)})")) from None
         except requests.exceptions.RequestException as error:
             raise DownloadError(f"{url}: the request failed ({_reason(error)})") from None
         except OSError as error:  # requests: the certificate bundle is not a file
@@ -261,10 +261,10 @@ class _Address:
         """The length of the whole file when the head tells it; `partial` is where the body goes on."""
         partial, limits, status = self.partial, self.limits, reply.status_code
         if status in _BUSY or status >= 500:
-            raise _AgainError(DownloadError(f"{self.url}: HTTP {status}"), after=_retry_after(reply))
+            raise _RetryableError(DownloadError(f"{self.url}: HTTP {status}"), after=_retry_after(reply))
         if status == 416 and partial.size:
             partial.restart()
-            raise _AgainError(DownloadError(f"{self.url}: HTTP 416"), fresh=True)
+            raise _RetryableError(DownloadError(f"{self.url}: HTTP 416"), fresh=True)
         if status not in (200, 206):
             raise DownloadError(f"{self.url}: HTTP {status}")
         encoding = reply.headers.get("Content-Encoding", "identity").strip().lower()
@@ -286,7 +286,7 @@ class _Address:
             raise DownloadError(
                 f"{self.url}: expected at most {limits.max_bytes} bytes, the server announces {expected}"
             )
-        if expected is not None and expected - partial.size > free(partial.path):
+        if expected is not None and expected - partial.size > free_bytes(partial.path):
             refuse(partial.path, OSError(errno.ENOSPC, "no room for the file"), expected - partial.size)
         return expected
 
@@ -299,7 +299,7 @@ class _Address:
         size = self.partial.size
         if not size or start != size or (length is not None and length != total - size):
             self.partial.restart()
-            raise _AgainError(
+            raise _RetryableError(
                 DownloadError(f"{self.url}: asked for bytes from {size}, got HTTP 206 with Content-Range {said!r:.80}"),
                 fresh=True,
             )
@@ -312,7 +312,7 @@ class _Address:
                 data: bytes = reply.raw.read(READ, decode_content=False)
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 size = f"{partial.size} of {expected}" if expected is not None else f"{partial.size}"
-                raise _AgainError(
+                raise _RetryableError(
                     DownloadError(f"{self.url}: the body broke off after {size} bytes ({_reason(error)})")
                 ) from None
             if self.watch.expired:

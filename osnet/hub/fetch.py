@@ -131,7 +131,7 @@ def obtain(
     beside = None if force else _beside(card, settings, keep=keep)
     if beside is not None:
         return beside
-    final = cache.place(settings.cache, card)
+    final = cache.cache_path(settings.cache, card)
     content = cache.read(final, max_bytes=most, keep=keep)
     if content is not None and content.sha256 == sha256 and not force:
         return final, content
@@ -155,7 +155,7 @@ def obtain(
         settings.mirrors,
         settings.allow_http,
     )
-    for url in dict.fromkeys((card.checkpoint.link, *urls.candidates(links, settings.mirrors))):
+    for url in dict.fromkeys((card.checkpoint.link, *urls.download_urls(links, settings.mirrors))):
         rules.check(url)
     cache.make_folder(settings.cache)
     with cache.lock(settings.cache, sha256, timeout=max(deadline - time.monotonic(), 0)):
@@ -206,7 +206,7 @@ def _in_folders(card: Card, links: tuple[str, ...], settings: Settings) -> bytes
     """The bytes of `card`'s checkpoint, from the first of the mirrors on this machine that has them."""
     sha256, most = card.checkpoint.sha256, settings.limits.max_bytes
     for folder in settings.folders:
-        places = (cache.place(folder, card), *urls.paths(links, folder)) if os.path.isdir(folder) else (folder,)  # noqa: PTH112
+        places = (cache.cache_path(folder, card), *urls.paths(links, folder)) if os.path.isdir(folder) else (folder,)  # noqa: PTH112
         seen = "nothing"
         for path in dict.fromkeys(places):
             try:
@@ -243,7 +243,7 @@ def _download(
     limits = settings.limits
     with Partial(final, card.checkpoint.sha256, limits.max_bytes) as partial, Bar(final.name, progress) as bar:
         content = download(
-            urls.candidates(links, settings.mirrors),
+            urls.download_urls(links, settings.mirrors),
             partial,
             rules=rules,
             limits=limits,

@@ -109,7 +109,7 @@ def add_to_cache(file: str | os.PathLike[str], cache_dir: str | os.PathLike[str]
     if content is None or content.sha256 != cards[0].checkpoint.sha256:
         raise HashError(f"{path}: the file changed while it was read; add it again")
     cache.make_folder(root)
-    final = cache.place(root, cards[0])
+    final = cache.cache_path(root, cards[0])
     partial.store(final, content.data or b"", content.sha256, most)
     return CachedFile(final, content.size, uids, content.sha256, State.VALID)
 
@@ -132,7 +132,7 @@ def remove_cached(name: str | os.PathLike[str], cache_dir: str | os.PathLike[str
     if not wanted:
         with contextlib.suppress(UnknownModelError):
             card = catalog.get_card(text)
-            home = cache.place(root, card)
+            home = cache.cache_path(root, card)
             wanted = [file.path for file in listed if file.path == home]
             wanted += filter(partial.is_orphan, partial.partials(home.parent, card.checkpoint.sha256))
     if not wanted:
@@ -199,7 +199,7 @@ def _owners(root: Path, cards: Iterable[Card]) -> dict[Path, list[Card]]:
     found: dict[Path, list[Card]] = {}
     for card in cards:
         with contextlib.suppress(UrlError):
-            found.setdefault(cache.place(root, card), []).append(card)
+            found.setdefault(cache.cache_path(root, card), []).append(card)
     return found
 
 

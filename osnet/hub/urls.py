@@ -171,7 +171,7 @@ def paths(links: Iterable[str], folder: Path) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def candidates(links: Iterable[str], mirrors: Iterable[str]) -> tuple[str, ...]:
+def download_urls(links: Iterable[str], mirrors: Iterable[str]) -> tuple[str, ...]:
     """Where to look, in order: each mirror with the path of each link, then with its bare file name; then the links."""
     links = tuple(links)
     found = []

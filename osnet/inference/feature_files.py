@@ -25,7 +25,7 @@ import numpy as np
 
 from osnet.errors import OptionError
 from osnet.escaping import cell_of_text, name_of_text, printable, text_of_cell, text_of_name
-from osnet.files import open_regular, publishing
+from osnet.files import atomic_file, open_regular
 from osnet.variants import FEATURE_DIM
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def feature_writer(path: str | os.PathLike[str], about: Mapping[str, str]) -> It
     target = check_format(path)
     opener = {".npz": _npz, ".parquet": _parquet, ".csv": _csv}[target.suffix.lower()]
     valid = {key: text_of_name(value) for key, value in about.items()}
-    with publishing(target) as private, opener(private, valid) as writer:
+    with atomic_file(target) as private, opener(private, valid) as writer:
         yield _Named(writer)
 
 

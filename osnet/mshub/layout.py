@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from osnet.errors import CacheError, CardError, OsnetError, UnknownModelError
-from osnet.files import publish
+from osnet.files import atomic_write
 from osnet.hub import cache
 from osnet.hub.card import Card, parse_card, read_card, render_card
 from osnet.hub.fetch import Model, VerifiedFile, fetch_verified, resolve
@@ -55,10 +55,10 @@ def install(model: Model = "osnet", *, hub_dir: str | os.PathLike[str] | None = 
         receipt.write()
         content = cache.read(places.checkpoint, max_bytes=Limits().max_bytes)
         if content is None or content.sha256 != file.sha256:
-            publish(places.checkpoint, file.data)
+            atomic_write(places.checkpoint, file.data)
         package.lay(places.folder)
         if not places.card.exists():
-            publish(places.card, data)
+            atomic_write(places.card, data)
     return places.card, places.folder, places.checkpoint
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from osnet._version import __version__
 from osnet.errors import CacheError
-from osnet.files import open_regular, publish
+from osnet.files import atomic_write, open_regular
 from osnet.hub import cache
 
 ENTRY = "mindspore_hub_conf.py"
@@ -111,7 +111,7 @@ def lay(folder: Path) -> None:
     finally:
         for left in (new, old):
             shutil.rmtree(left, ignore_errors=True)
-    publish(folder / ENTRY, _ENTRY_TEXT.encode())
+    atomic_write(folder / ENTRY, _ENTRY_TEXT.encode())
 
 
 def take(folder: Path) -> tuple[Path, ...]:

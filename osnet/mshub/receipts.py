@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from osnet.files import open_regular, publish
+from osnet.files import atomic_write, open_regular
 from osnet.hub.card import Card
 from osnet.mshub.places import PLAIN_NAME, Places
 
@@ -31,7 +31,7 @@ class Receipt:
 
     def write(self) -> None:
         values = {key: value for key, value in vars(self).items() if key != "path"}
-        publish(self.path, json.dumps(values, indent=1).encode())
+        atomic_write(self.path, json.dumps(values, indent=1).encode())
 
 
 def receipt_of(places: Places) -> Path:

@@ -20,7 +20,7 @@ from osnet.errors import DataError, DependencyError, DiskError
 from osnet.escaping import text_of_name
 from osnet.evaluation.evaluate import last_part
 from osnet.evaluation.verification import FALSE_POSITIVE_RATES
-from osnet.files import publish
+from osnet.files import atomic_write
 from osnet.image_files import decoded
 from osnet.report import activation, charts
 from osnet.report.identity_map import identity_map
@@ -125,8 +125,8 @@ def write_report(
     )  # fmt: skip
     for name, content in pictures.items():
         if content:
-            publish(root / f"{name}.png", content)
-    publish(root / FILE, text_of_name(html).encode())
+            atomic_write(root / f"{name}.png", content)
+    atomic_write(root / FILE, text_of_name(html).encode())
     return root / FILE
 
 

@@ -12,7 +12,7 @@ from typing import Any, Union
 
 from osnet.checks import check_integer
 from osnet.errors import OptionError
-from osnet.files import open_regular, publish
+from osnet.files import atomic_write, open_regular
 from osnet.yaml_files import MAX_BYTES, decode, kind, read_yaml
 
 SAMPLERS = ("random", "pk")
@@ -166,7 +166,7 @@ class TrainConfig:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Publish `to_yaml` at `path`."""
-        publish(path, self.to_yaml().encode())
+        atomic_write(path, self.to_yaml().encode())
 
 
 def read_config(path: str | os.PathLike[str], **changes: Any) -> TrainConfig:

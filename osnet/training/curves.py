@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from osnet.errors import DependencyError
-from osnet.files import publishing
+from osnet.files import atomic_file
 from osnet.training.run import CURVES, METRICS, Run
 
 _PANELS = (
@@ -39,7 +39,7 @@ def draw_curves(run: Run) -> None:
         axes.set_title(title)
         axes.set_xlabel("optimizer step")
         axes.grid(alpha=0.3)
-    with publishing(run.root / CURVES) as private:
+    with atomic_file(run.root / CURVES) as private:
         figure.savefig(private, format="png", dpi=100)
 
 

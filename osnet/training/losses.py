@@ -42,7 +42,7 @@ def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float | None = 
     squares = (features * features).sum(axis=1)
     squared = squares.expand_dims(1) + squares.expand_dims(0) - 2 * ops.matmul(features, features.T)
     distances = ops.sqrt(ops.maximum(squared, Tensor(1e-12)))
-    like = _like(labels)
+    like = same_identity(labels)
     farthest = ops.amax(distances * like, 1)
     nearest = ops.amin(distances + _FAR * like, 1)
     if margin is None:
@@ -58,7 +58,7 @@ def circle(features: Tensor, labels: Tensor, margin: float = 0.25, scale: float 
         labels: int32 (B,).
         margin, scale: m and gamma.
     """
-    similarity, like, self_pair = _cosines(features), _like(labels), _self_pair(labels)
+    similarity, like, self_pair = _cosines(features), same_identity(labels), _self_pair(labels)
     pull = ops.stop_gradient(ops.relu(1 + margin - similarity))
     push = ops.stop_gradient(ops.relu(similarity + margin))
     positive = -scale * pull * (similarity - (1 - margin)) - _FAR * (1 - like + self_pair)
@@ -76,16 +76,16 @@ def contrastive(features: Tensor, labels: Tensor, temperature: float = 0.1) -> T
         labels: int32 (B,).
         temperature: above 0; divides the similarities.
     """
-    like = _like(labels) - _self_pair(labels)
+    like = same_identity(labels) - _self_pair(labels)
     logits = _cosines(features) / temperature - _FAR * _self_pair(labels)
     logp = logits - _logsumexp(logits).expand_dims(1)
     return -((logp * like).sum(axis=1) / like.sum(axis=1)).mean()
 
 
-def nearest_is_like(features: Tensor, labels: Tensor) -> Tensor:
+def batch_rank1(features: Tensor, labels: Tensor) -> Tensor:
     """Share of the batch whose nearest other image, by cosine similarity, shows the same person."""
     others = _cosines(features) - _FAR * _self_pair(labels)
-    best_like = ops.amax(others - _FAR * (1 - _like(labels)), 1)
+    best_like = ops.amax(others - _FAR * (1 - same_identity(labels)), 1)
     return (best_like >= ops.amax(others, 1)).astype("float32").mean()
 
 
@@ -99,7 +99,7 @@ def _self_pair(labels: Tensor) -> Any:
     return ops.eye(labels.shape[0], labels.shape[0], mindspore.float32)
 
 
-def _like(labels: Tensor) -> Tensor:
+def same_identity(labels: Tensor) -> Tensor:
     """float32 (B, B): 1 where two images show one person, an image and itself included."""
     return (labels.expand_dims(1) == labels.expand_dims(0)).astype("float32")
 

@@ -24,9 +24,9 @@ from osnet.training.config import TrainConfig
 
 
 def create_optimizer(config: TrainConfig, params: Sequence[Parameter]) -> nn.Cell:
-    """The optimizer that `config` names, for `params`; call it with (gradients, share, rate): `share`, a number or
-    a scalar tensor, multiplies the gradients."""
-    kind: Any = Sgd if config.optimizer == "sgd" else Adam
+    """The optimizer that `config` names, for `params`; call it with (gradients, grad_scale, lr): `grad_scale`, a
+    number or a scalar tensor, multiplies the gradients."""
+    kind: Any = SGD if config.optimizer == "sgd" else Adam
     return kind(config, params)
 
 
@@ -58,24 +58,24 @@ class Adam(_Optimizer):
     def state(self) -> dict[str, Parameter]:
         return {p.name: p for p in (self.beta1_power, self.beta2_power, *self.moment1, *self.moment2)}
 
-    def construct(self, gradients: Any, share: Any, rate: Tensor) -> Tensor:
+    def construct(self, gradients: Any, grad_scale: Any, lr: Tensor) -> Tensor:
         power1 = self.beta1_power * self.beta1
         power2 = self.beta2_power * self.beta2
         self.beta1_power = power1
         self.beta2_power = power2
         for i in range(len(self.params)):
-            p, g, decay = self.params[i], gradients[i] * share, self.decays[i]
+            p, g, decay = self.params[i], gradients[i] * grad_scale, self.decays[i]
             if decay and self.decoupled:
-                ops.assign(p, p * (1 - rate * decay))
+                ops.assign(p, p * (1 - lr * decay))
             elif decay:
                 g = g + decay * p
             self.update(
-                p, self.moment1[i], self.moment2[i], power1, power2, rate, self.beta1, self.beta2, self.epsilon, g
+                p, self.moment1[i], self.moment2[i], power1, power2, lr, self.beta1, self.beta2, self.epsilon, g
             )
-        return rate
+        return lr
 
 
-class Sgd(_Optimizer):
+class SGD(_Optimizer):
     """SGD with Nesterov momentum; the decay is added to the gradients."""
 
     def __init__(self, config: TrainConfig, params: Sequence[Parameter]) -> None:
@@ -86,15 +86,15 @@ class Sgd(_Optimizer):
     def state(self) -> dict[str, Parameter]:
         return {p.name: p for p in self.moments}
 
-    def construct(self, gradients: Any, share: Any, rate: Tensor) -> Tensor:
+    def construct(self, gradients: Any, grad_scale: Any, lr: Tensor) -> Tensor:
         for i in range(len(self.params)):
-            p, g, decay = self.params[i], gradients[i] * share, self.decays[i]
+            p, g, decay = self.params[i], gradients[i] * grad_scale, self.decays[i]
             if decay:
                 g = g + decay * p
             moment = self.momentum * self.moments[i] + g
             ops.assign(self.moments[i], moment)
-            ops.assign(p, p - rate * (g + self.momentum * moment))
-        return rate
+            ops.assign(p, p - lr * (g + self.momentum * moment))
+        return lr
 
 
 _WARMUP_START = 0.01
@@ -118,6 +118,6 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
         return float(full * config.decay ** sum(step // steps_per_epoch >= epoch for epoch in config.milestones))
     if config.schedule == "cosine":
         left = (config.epochs - config.frozen_epochs) * steps_per_epoch - warmup
-        share = (since - warmup) / max(left - 1, 1)
-        return full * (config.final_share + (1 - config.final_share) * (1 + math.cos(math.pi * min(share, 1))) / 2)
+        fraction = (since - warmup) / max(left - 1, 1)
+        return full * (config.final_share + (1 - config.final_share) * (1 + math.cos(math.pi * min(fraction, 1))) / 2)
     return full

@@ -14,7 +14,7 @@ from typing import Any
 from osnet.checkpoint.mindspore import write_ckpt
 from osnet.checkpoint.weights import read_weights_file
 from osnet.errors import CardError, OptionError
-from osnet.files import publish as publish_file
+from osnet.files import atomic_write
 from osnet.hub.card import Asset, Card, parse_card, render_card
 from osnet.mshub import rules
 from osnet.training.run import Run
@@ -95,8 +95,8 @@ def publish_run(
     folder = Path(out) if out is not None else opened.root / "published"
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / f"{name}.ckpt"
-    publish_file(checkpoint, data, overwrite=overwrite)
-    publish_file(folder / f"{name}.md", render_card(card), overwrite=overwrite)
+    atomic_write(checkpoint, data, overwrite=overwrite)
+    atomic_write(folder / f"{name}.md", render_card(card), overwrite=overwrite)
     return Published(folder / f"{name}.md", checkpoint, digest)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from osnet.errors import DiskError, LockError, OptionError
-from osnet.files import is_private, open_regular, publish
+from osnet.files import atomic_write, is_private, open_regular
 from osnet.training.config import TrainConfig, read_config
 
 CONFIG, METRICS, LAST, BEST, CURVES, ORIGIN = (
@@ -45,7 +45,7 @@ class Run:
         except OSError as error:
             raise DiskError(f"cannot make the run folder {str(root)!r}: {error.strerror or error}") from error
         cls.refuse_taken(root)
-        publish(run.root / ORIGIN, (json.dumps(origin, indent=2) + "\n").encode())
+        atomic_write(run.root / ORIGIN, (json.dumps(origin, indent=2) + "\n").encode())
         config.save(run.root / CONFIG)
         return run
 
@@ -146,7 +146,7 @@ class Run:
     def forget_after(self, step: int) -> None:
         """Drop the metrics of steps that a resumed run will do again."""
         kept = [line for line in self.metrics() if line.get("step", 0) <= step]
-        publish(self.root / METRICS, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        atomic_write(self.root / METRICS, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

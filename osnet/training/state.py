@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from osnet.checkpoint.mindspore import write_ckpt
 from osnet.checkpoint.weights import Weights, read_weights_file
 from osnet.errors import CheckpointError, DataError
-from osnet.files import publish
+from osnet.files import atomic_write
 from osnet.models.network import OSNet
 from osnet.variants import get_variant
 
@@ -90,7 +90,7 @@ def save_state(
     arrays["best_mAP"] = np.array(progress.best, np.float64)
     arrays["best_epoch"] = np.array(progress.best_epoch, np.int64)
     arrays["evaluations_since_best"] = np.array(progress.bad, np.int64)
-    publish(path, write_ckpt(arrays))
+    atomic_write(path, write_ckpt(arrays))
 
 
 def read_state(path: str | os.PathLike[str]) -> tuple[Weights, Progress]:

@@ -46,7 +46,7 @@ class Objective(nn.Cell):
         """uint8 (B, H, W, 3) and int32 (B,) → loss and accuracy.
 
         Accuracy: share of images that the classifier puts to the right identity; without one,
-        `losses.nearest_is_like`.
+        `losses.batch_rank1`.
         """
         x = ((images.astype("float32") - self.mean) * self.scale).transpose(0, 3, 1, 2)
         features = self.network.features(x)
@@ -58,7 +58,7 @@ class Objective(nn.Cell):
             right = (logits.argmax(axis=1).astype("int32") == labels).astype("float32").mean()
             total = total + self.weights[0] * losses.cross_entropy(logits, labels, self.smoothing)
         else:
-            right = losses.nearest_is_like(features.astype("float32"), labels)
+            right = losses.batch_rank1(features.astype("float32"), labels)
         features = features.astype("float32")
         if self.weights[1]:
             total = total + self.weights[1] * losses.batch_hard_triplet(features, labels, self.triplet_margin)
@@ -110,17 +110,17 @@ class Stepper:
         sums = () if self._at_once else ParameterTuple([_zeros(f"sum.{p.name}", p.shape) for p in self.params])
         figures = _zeros("figures", (2,))
 
-        def finish(gradients: Any, loss: Tensor, right: Tensor, rate: Tensor) -> Any:
-            share: Any = 1 / (scale * count)
-            norm = share * _global_norm(gradients)
+        def finish(gradients: Any, loss: Tensor, right: Tensor, lr: Tensor) -> Any:
+            grad_scale: Any = 1 / (scale * count)
+            norm = grad_scale * _global_norm(gradients)
             if clip:
-                share = share * ops.minimum(Tensor(1.0), clip / (norm + _CLIP_EPSILON))
-            optimizer(gradients, share, rate)
+                grad_scale = grad_scale * ops.minimum(Tensor(1.0), clip / (norm + _CLIP_EPSILON))
+            optimizer(gradients, grad_scale, lr)
             return loss / (scale * count), right / count, norm
 
-        def whole(images: Tensor, labels: Tensor, rate: Tensor) -> Any:
+        def whole(images: Tensor, labels: Tensor, lr: Tensor) -> Any:
             (loss, right), gradients = gradients_of(images, labels)
-            return finish(gradients, loss, right, rate)
+            return finish(gradients, loss, right, lr)
 
         def add(images: Tensor, labels: Tensor) -> Any:
             (loss, right), gradients = gradients_of(images, labels)
@@ -129,18 +129,18 @@ class Stepper:
             ops.assign_add(figures, ops.stack([loss, right]))
             return loss
 
-        def apply(rate: Tensor) -> Any:
+        def apply(lr: Tensor) -> Any:
             gradients = tuple([s * 1.0 for s in sums])
-            return finish(gradients, figures[0] * 1.0, figures[1] * 1.0, rate)
+            return finish(gradients, figures[0] * 1.0, figures[1] * 1.0, lr)
 
         self._sums = [*sums, figures]
         self._whole, self._add, self._apply = _Graph(whole), _Graph(add), _Graph(apply)
 
-    def __call__(self, batches: list[tuple[Tensor, Tensor]], rate: float) -> tuple[float, float, float]:
+    def __call__(self, batches: list[tuple[Tensor, Tensor]], lr: float) -> tuple[float, float, float]:
         """One optimizer step over ``accumulation`` batches → loss, accuracy, norm of the gradient: over all devices."""
-        at_rate = Tensor(rate, mindspore.float32)
+        lr_tensor = Tensor(lr, mindspore.float32)
         if self._at_once:
-            found = self._whole(*batches[0], at_rate)
+            found = self._whole(*batches[0], lr_tensor)
         else:
             for part in self._sums:
                 part.set_data(Tensor(np.zeros(part.shape, np.float32)))
@@ -148,7 +148,7 @@ class Stepper:
                 self._add(*batch)
             # between two graphs: within one, MindSpore cannot compile the exchange of so many gradients
             self._ranks.average_parameters(self._sums)
-            found = self._apply(at_rate)
+            found = self._apply(lr_tensor)
         if self._statistics:
             self._ranks.average_parameters(self._statistics)
         loss, right, norm = (float(value.asnumpy()) for value in found)

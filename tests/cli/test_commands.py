@@ -162,22 +162,22 @@ def test_verify_a_file_and_the_cache(checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_from_a_colleague_is_added(checkpoint: Path, tmp_path: Path) -> None:
-    from osnet.hub.cache import place
+    from osnet.hub.cache import cache_path
     from osnet.hub.catalog import get_card
     from osnet.hub.fetch import file_beside
 
     card = get_card("osnet_x0_25_drawn")
     run = osnet("cache", "add", file_beside(card), "--cache-dir", tmp_path)
-    assert (run.returncode, run.stdout, run.stderr) == (0, f"{place(tmp_path, card)}\n", "")
+    assert (run.returncode, run.stdout, run.stderr) == (0, f"{cache_path(tmp_path, card)}\n", "")
     assert "valid" in osnet("verify", OSNET_CACHE=str(tmp_path)).stdout
     refused(osnet("cache", "add", checkpoint, "--cache-dir", tmp_path), "none of", "osnet/2.8/osnet_x0_25_drawn")
 
 
 def test_a_damaged_cache_fails_and_can_be_emptied(tmp_path: Path) -> None:
-    from osnet.hub.cache import place
+    from osnet.hub.cache import cache_path
     from osnet.hub.catalog import get_card
 
-    cached = place(tmp_path, get_card("osnet"))
+    cached = cache_path(tmp_path, get_card("osnet"))
     cached.parent.mkdir(parents=True)
     cached.write_bytes(b"not it")
     run = osnet("verify", OSNET_CACHE=str(tmp_path))

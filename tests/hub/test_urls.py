@@ -224,7 +224,7 @@ def test_https_never_becomes_http_even_where_http_is_allowed() -> None:
 
 def test_candidates() -> None:
     links = ["https://one.example/models/r1/a.ckpt?x=1", "https://two.example/b.ckpt"]
-    assert urls.candidates(links, ["https://m.example/base/", "https://n.example"]) == (
+    assert urls.download_urls(links, ["https://m.example/base/", "https://n.example"]) == (
         "https://m.example/base/models/r1/a.ckpt?x=1",
         "https://m.example/base/b.ckpt",
         "https://m.example/base/a.ckpt",
@@ -233,7 +233,7 @@ def test_candidates() -> None:
         "https://n.example/a.ckpt",
         *links,
     )
-    assert urls.candidates(links, []) == tuple(links)
+    assert urls.download_urls(links, []) == tuple(links)
 
 
 @pytest.mark.parametrize("last", ["a.ckpt", "A-1_b+c=d@e.ckpt", "mAP83.0.CKPT", "a%20b.ckpt", "a(1).ckpt"])

@@ -53,7 +53,7 @@ def contrastive(features: np.ndarray, labels: np.ndarray, temperature: float) ->
     return total / len(labels)
 
 
-def nearest_is_like(features: np.ndarray, labels: np.ndarray) -> float:
+def batch_rank1(features: np.ndarray, labels: np.ndarray) -> float:
     unit = [f / np.linalg.norm(f) for f in features.astype(float)]
     right = 0
     for i, a in enumerate(unit):

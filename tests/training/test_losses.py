@@ -52,12 +52,12 @@ def test_contrastive_is_the_oracles(temperature: float) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_nearest_is_like_is_the_oracles(seed: int) -> None:
-    from osnet.training.losses import nearest_is_like
+def test_batch_rank1_is_the_oracles(seed: int) -> None:
+    from osnet.training.losses import batch_rank1
 
     features, labels = batch(seed)
-    found = float(nearest_is_like(ms.Tensor(features), ms.Tensor(labels)).asnumpy())
-    assert found == pytest.approx(oracle.nearest_is_like(features, labels))
+    found = float(batch_rank1(ms.Tensor(features), ms.Tensor(labels)).asnumpy())
+    assert found == pytest.approx(oracle.batch_rank1(features, labels))
 
 
 @pytest.mark.parametrize("name", ["batch_hard_triplet", "circle", "contrastive"])
