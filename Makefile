@@ -68,11 +68,11 @@ fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.checkpoint.fuzz --seconds $(SECONDS)
 	$(BIN)/python -m tests.hub.fuzz_cards --seconds $(SECONDS)
 	$(BIN)/python -m tests.inference.fuzz_features --seconds $(SECONDS)
-	$(BIN)/python -m tests.fuzz_images --seconds $(SECONDS)
+	$(BIN)/python -m tests.fuzz_image_files --seconds $(SECONDS)
 
 # The real mindspore_hub, unmodified, against every card and one fresh from `osnet publish`: make interop HUB=a checkout of it.
 interop: $(VENV)/.dev
-	$(BIN)/python -m tests.mindspore_hub_real $(HUB)
+	$(BIN)/python -m tests.mshub.mindspore_hub_real $(HUB)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

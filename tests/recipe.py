@@ -1,6 +1,6 @@
 """Reference weights that anybody can make again: drawn from generators seeded by the parameters' names.
 
-The features that the torchreid network gives for them are in ``tests/data/torchreid_features.npz``.
+The features that the torchreid network gives for them are in ``tests/fixtures/torchreid_features.npz``.
 """
 
 from __future__ import annotations

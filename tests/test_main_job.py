@@ -19,7 +19,7 @@ from tests.servers import Server, whole
 
 pytestmark = pytest.mark.slow
 
-LAYOUT = json.loads((Path(__file__).parent / "data" / "published_checkpoint_layout.json").read_text())
+LAYOUT = json.loads((Path(__file__).parent / "fixtures" / "published_checkpoint_layout.json").read_text())
 CLASSES = 702
 
 

@@ -8,7 +8,7 @@ import pytest
 from osnet.errors import UnknownModelError
 from osnet.variants import VARIANTS, from_torchreid, get_variant, list_models, parameters, to_torchreid
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent / "fixtures"
 TORCHREID = json.loads((DATA / "torchreid_parameters.json").read_text())
 
 

@@ -34,7 +34,7 @@ MEMORY_PLUS = {"mindspore": 8_192, "torch": 100_000, "safetensors": 30_000}
 SLOWEST_SECONDS = 1.0
 HANG_SECONDS = 60
 
-_TORCH = Path(__file__).parents[1] / "data" / "torch"
+_TORCH = Path(__file__).parents[1] / "fixtures" / "torch"
 READERS: dict[str, Callable[[bytes], dict[str, Any]]] = {
     "mindspore": lambda data: dict(read_ckpt(data)),
     "torch": lambda data: find_state_dict(read_torch(data), len(data))[0],

@@ -19,7 +19,7 @@ from osnet.checkpoint.weights import weights_from_bytes
 from osnet.errors import CheckpointError
 from tests.checkpoint.test_mindspore import same
 
-FILES = Path(__file__).parents[1] / "data" / "torch"
+FILES = Path(__file__).parents[1] / "fixtures" / "torch"
 ZIP, STREAM = (FILES / "zip.pth").read_bytes(), (FILES / "stream.pth").read_bytes()
 BOTH = pytest.mark.parametrize("data", [ZIP, STREAM], ids=["zip", "stream"])
 

@@ -14,7 +14,7 @@ from osnet.escaping import text_of_name
 from osnet.evaluation.calibration import read_calibration
 from osnet.variants import VARIANTS
 from tests.cli.test_commands import osnet, refused
-from tests.data.sets import good_market, image
+from tests.data_sets import good_market, image
 from tests.recipe import recipe_arrays
 
 pytestmark = pytest.mark.slow

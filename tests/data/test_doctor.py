@@ -14,7 +14,7 @@ from osnet.data.load import load_records
 from osnet.errors import DataError, OptionError
 from osnet.training.config import TrainConfig
 from osnet.training.dataset import find_images
-from tests.data.sets import good_market, image, touch
+from tests.data_sets import good_market, image, touch
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from osnet.data import cuhk03
 from osnet.data.load import LAYOUTS, load_records
 from osnet.data.records import Record, cameras, persons
 from osnet.errors import DataError, OptionError
-from tests.data.sets import MARKET, good_market, touch
+from tests.data_sets import MARKET, good_market, touch
 
 
 def listed(data, split):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
-REFERENCE = json.loads((Path(__file__).parents[1] / "data" / "ranking_cases.json").read_text())
+REFERENCE = json.loads((Path(__file__).parents[1] / "fixtures" / "ranking_cases.json").read_text())
 
 
 def problem(seed, Q, G, D, ids, cams, noise):

@@ -25,7 +25,7 @@ from osnet.evaluation.ranking import rank_distances
 from osnet.hub.inventory import list_cache
 from osnet.inference.embedder import Embedder
 from osnet.inference.feature_cache import FOLDER
-from tests.data.sets import huge_png, image, touch
+from tests.data_sets import huge_png, image, touch
 from tests.oracles import ranking as oracle
 from tests.recipe import recipe_arrays, recipe_weights
 

@@ -95,7 +95,7 @@ def npy(array: np.ndarray, shape: tuple[int, ...] | None = None, dtype: str | No
     return out.getvalue() + array.tobytes()
 
 
-DAMAGED = Path(__file__).parents[1] / "data" / "damaged_statistics.parquet"
+DAMAGED = Path(__file__).parents[1] / "fixtures" / "damaged_statistics.parquet"
 ROW, NAME = np.zeros((1, 512), np.float32), np.array(["a"])
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from osnet.errors import ImageError, OptionError
 from osnet.image_files import MAX_PIXELS
 from osnet.inference.images import crop_boxes, load_image, prepare
-from tests.data.sets import huge_png
+from tests.data_sets import huge_png
 
 
 def picture(height: int = 40, width: int = 20, seed: int = 0) -> np.ndarray:

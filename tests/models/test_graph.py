@@ -9,7 +9,7 @@ from osnet.models.graph import IMAGE_MEAN, IMAGE_STD, build_graph
 from osnet.variants import VARIANTS
 from tests.recipe import recipe_input, recipe_weights
 
-REFERENCE = np.load(Path(__file__).parents[1] / "data" / "torchreid_features.npz")
+REFERENCE = np.load(Path(__file__).parents[1] / "fixtures" / "torchreid_features.npz")
 TOLERANCE = 1e-5
 """Largest difference, as a part of the largest feature."""
 

@@ -17,7 +17,7 @@ import mindspore  # noqa: E402
 
 from osnet.models.load import create_model, network_from_weights  # noqa: E402
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[1] / "fixtures"
 REFERENCE = np.load(DATA / "torchreid_features.npz")
 
 

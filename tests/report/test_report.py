@@ -19,7 +19,7 @@ from osnet.errors import DiskError
 from osnet.evaluation.evaluate import Evaluation
 from osnet.evaluation.ranking import rank
 from osnet.report.report import prepare_folder, write_report
-from tests.data.sets import image
+from tests.data_sets import image
 from tests.report.test_matches import made_up
 
 pytestmark = pytest.mark.slow

@@ -1,8 +1,8 @@
 """The real mindspore_hub against every card of the package, and against a card fresh from `osnet publish`.
 
-``python -m tests.mindspore_hub_real HUB``, or ``make interop HUB=...``, with HUB a checkout of mindspore_hub, which
-runs unmodified. Linux only: it sees a network of its own, where the hosts that it asks are a TLS server on loopback
-that answers the links of the cards and nothing else, and a home folder of its own.
+``python -m tests.mshub.mindspore_hub_real HUB``, or ``make interop HUB=...``, with HUB a checkout of mindspore_hub,
+which runs unmodified. Linux only: it sees a network of its own, where the hosts that it asks are a TLS server on
+loopback that answers the links of the cards and nothing else, and a home folder of its own.
 
 The published checkpoints need a network. Each card is therefore a copy that differs in its SHA-256: that of recipe
 weights in the published layout, other ones for each card, which stand beside it. A card that comes with its checkpoint
@@ -41,7 +41,7 @@ from osnet.variants import get_variant, parameters
 from tests.recipe import recipe_arrays
 from tests.servers import Authority, serving, whole
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HOSTS = ("gitee.com", "github.com", "download.mindspore.cn", "www.mindspore.cn")
 """Those of the cards, and those that mindspore_hub looks up besides."""
 CLASSES = {"dukemtmc": 702, "dukemtmcreid": 702, "market1501": 751, "msmt17": 1041}
@@ -184,7 +184,7 @@ def _with_weights(card: Card, root: Path, number: int) -> Card:
     if checkpoint is not None:
         shutil.copy(checkpoint, path.parent)
         return read_card(shutil.copy(card.path, path))
-    layout_of = json.loads((ROOT / "tests/data/published_checkpoint_layout.json").read_text())
+    layout_of = json.loads((ROOT / "tests/fixtures/published_checkpoint_layout.json").read_text())
     classes = CLASSES[card.dataset]
     weights = recipe_arrays(get_variant(_variant(card)), classes)
     weights["conv1.bn.beta"] += np.float32(number / 100)
@@ -216,7 +216,7 @@ def _from_publish(work: Path) -> Card:
 
 
 def _program(stage: str, work: str | Path) -> list[str]:
-    code = f"import sys; from pathlib import Path; from tests.mindspore_hub_real import {stage} as stage; "
+    code = f"import sys; from pathlib import Path; from tests.mshub.mindspore_hub_real import {stage} as stage; "
     return [sys.executable, "-W", "ignore", "-c", f"{code}sys.exit(stage(Path(sys.argv[1])))", str(work)]
 
 

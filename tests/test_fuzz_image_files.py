@@ -13,7 +13,7 @@ from PIL import Image
 
 from osnet import image_files
 from osnet.errors import ImageError
-from tests import fuzz_images
+from tests import fuzz_image_files
 
 
 @pytest.fixture(autouse=True)
@@ -24,15 +24,15 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_a_short_run() -> None:
-    figures = fuzz_images.run(count=1000, seconds=None, seed=0)
+    figures = fuzz_image_files.run(count=1000, seconds=None, seed=0)
     assert figures["files"] == 1000
     assert figures["read"] > figures["files"] / 10
     assert figures["refused"] > figures["files"] / 2
 
 
 def test_the_same_seed_gives_the_same_files() -> None:
-    assert list(fuzz_images.mutated(50, 3)) == list(fuzz_images.mutated(50, 3))
-    assert list(fuzz_images.mutated(50, 3)) != list(fuzz_images.mutated(50, 4))
+    assert list(fuzz_image_files.mutated(50, 3)) == list(fuzz_image_files.mutated(50, 3))
+    assert list(fuzz_image_files.mutated(50, 3)) != list(fuzz_image_files.mutated(50, 4))
 
 
 def start_a_program() -> Image.Image:
@@ -66,20 +66,20 @@ def test_it_sees_faults(reader: Callable[[], Image.Image], message: str, monkeyp
     def faulty(_: object) -> Iterator[Image.Image]:
         yield reader()
 
-    monkeypatch.setattr(fuzz_images, "decoded", faulty)
-    monkeypatch.setattr(fuzz_images, "WARM_UP", 0)
+    monkeypatch.setattr(fuzz_image_files, "decoded", faulty)
+    monkeypatch.setattr(fuzz_image_files, "WARM_UP", 0)
     with pytest.raises(AssertionError, match=message):
-        fuzz_images.run(count=10, seconds=None, seed=0)
+        fuzz_image_files.run(count=10, seconds=None, seed=0)
 
 
 def test_it_sees_a_tile_that_is_larger_than_its_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_files, "_TIFF_TILE_WIDTH", None)
-    monkeypatch.setattr(fuzz_images, "seeds", lambda: [fuzz_images._huge_tile()])
-    monkeypatch.setattr(fuzz_images, "WARM_UP", 0)
+    monkeypatch.setattr(fuzz_image_files, "seeds", lambda: [fuzz_image_files._huge_tile()])
+    monkeypatch.setattr(fuzz_image_files, "WARM_UP", 0)
     with pytest.raises(AssertionError, match="bytes for"):
-        fuzz_images.run(count=200, seconds=None, seed=0)
+        fuzz_image_files.run(count=200, seconds=None, seed=0)
 
 
 def test_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert fuzz_images.main(["--count", "100", "--seed", "1"]) == 0
+    assert fuzz_image_files.main(["--count", "100", "--seed", "1"]) == 0
     assert "100 damaged image files" in capsys.readouterr().out

@@ -1,5 +1,5 @@
 """Damaged and foreign image files against `decoded`: each is an RGB image or refused with ImageError, in little memory,
-and no program is started. `python -m tests.fuzz_images --seconds 30 --seed 0`, or `--count 1000000`.
+and no program is started. `python -m tests.fuzz_image_files --seconds 30 --seed 0`, or `--count 1000000`.
 
 The same seed gives the same files; a failure keeps the file and names it.
 """
