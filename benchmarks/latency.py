@@ -1,6 +1,6 @@
 """Milliseconds for a video frame with 1, 5 and 20 boxes: cut, resize, network; ONNX Runtime with the same steps.
 
-    python -m benchmarks.latency [--rounds 15]
+    python -m benchmarks.latency [--rounds 31]
 
 Also what the first call of each size costs, before and after `Embedder.warm_up`.
 """
@@ -46,7 +46,7 @@ def onnx_embedder(session: object) -> Callable[[np.ndarray, np.ndarray], np.ndar
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=31)
     options = parser.parse_args()
     frame = np.random.default_rng(0).integers(0, 256, (1080, 1920, 3), np.uint8)
     rows, firsts = [], []
@@ -70,7 +70,7 @@ def main() -> None:
                 "onnx": lambda p=peer, b=boxes: p(frame, b),
             }
             agree = float((contenders["ours"]() * contenders["onnx"]()).sum(axis=1).min())
-            found = take_turns(contenders, rounds=options.rounds)
+            found = take_turns(contenders, rounds=options.rounds, pause=0.1)
             mine, theirs = (1000 * found[name].median for name in ("ours", "onnx"))
             rows.append((network, str(count), f"{mine:.1f}", f"{theirs:.1f}", f"{mine / theirs:.2f}", f"{agree:.6f}"))
     print_table(rows, ("network", "boxes", "ours, ms", "ONNX Runtime, ms", "ratio", "least cosine"))

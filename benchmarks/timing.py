@@ -19,13 +19,19 @@ class Timing:
         return statistics.median(self.seconds)
 
 
-def take_turns(contenders: Mapping[str, Callable[[], object]], *, rounds: int = 5) -> dict[str, Timing]:
-    """Run every contender once unmeasured, then each once a round, and keep the seconds of each round."""
+def take_turns(
+    contenders: Mapping[str, Callable[[], object]], *, rounds: int = 5, pause: float = 0.0
+) -> dict[str, Timing]:
+    """Run every contender once unmeasured, then each once a round, and keep the seconds of each round.
+
+    `pause` seconds before each run let the threads of the one before come to rest: ONNX Runtime's spin for a while.
+    """
     for run in contenders.values():
         run()
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, run in contenders.items():
+            time.sleep(pause)
             start = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - start)
