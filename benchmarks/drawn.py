@@ -20,7 +20,7 @@ from benchmarks.synthetic import rank_by_colour
 from osnet.checkpoint.weights import Weights
 from osnet.drawn.dataset import draw_dataset
 from osnet.evaluation.evaluate import evaluate
-from osnet.models.load import create_model, read_weights
+from osnet.models.load import create_model, read_weights, weights_of
 
 RANDOM_SEEDS = range(3)
 
@@ -31,8 +31,6 @@ HELD_OUT = {"identities": 1100, "images_per_camera": 3, "train_share": 0.91, "se
 def random_weights(network: str, seed: int) -> Weights:
     """Weights as a fresh network has them."""
     import mindspore
-
-    from osnet.training.state import weights_of
 
     mindspore.set_seed(seed)
     return weights_of(create_model(network))

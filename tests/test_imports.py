@@ -182,9 +182,9 @@ def test_protobuf_loaded_first_is_an_import_error_not_a_crash() -> None:
     run = run_python(loaded + "import osnet\nimport mindspore")
     assert run.returncode == 1
     assert "DependencyError: mindspore cannot be imported into this process" in run.stderr
-    run = run_python(loaded + "import osnet\nosnet.load('osnet_x0_25', pretrained=False)")
+    run = run_python(loaded + "import osnet\nosnet.create_model('osnet_x0_25')")
     assert run.returncode == 1
     assert "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python" in run.stderr
-    run = run_python("import osnet\n" + loaded + "osnet.load('osnet_x0_25', pretrained=False)\nprint('done')")
+    run = run_python("import osnet\n" + loaded + "osnet.create_model('osnet_x0_25')\nprint('done')")
     assert run.returncode == 0, run.stderr
     assert "done" in run.stdout

@@ -204,7 +204,7 @@ def evaluate(
     cannot be read is left out, see `Evaluation.left_out`.
 
     Args:
-        model: any model reference (see `osnet.read_weights`), or `Weights`.
+        model: any model reference (see `osnet.read_weights`), such as `Weights` or a network in memory.
         data: folder or table of a data set, or one that is listed already.
         dataset: its layout, or ``auto`` to look.
         metric: ``cosine`` or ``euclidean`` (squared; of features as the network gives them).

@@ -22,7 +22,7 @@ from osnet.checks import check_bool, check_choice, check_integer
 from osnet.errors import DataError, HashError, ImageError, OptionError
 from osnet.inference.backends import Backend, create_backend
 from osnet.inference.images import ImageLike, check_color, crop_boxes, prepare
-from osnet.models.load import ModelLike, names_weights_file, read_weights
+from osnet.models.load import ModelLike, is_network, names_weights_file, read_weights
 from osnet.variants import FEATURE_DIM, INPUT_HEIGHT, INPUT_WIDTH
 
 if TYPE_CHECKING:
@@ -88,10 +88,11 @@ class Embedder:
 
     Any number of threads may call one embedder. A forked child that inherits one loads the weights anew at its first
     call. It can be copied and pickled: as its model's name or path, with the SHA-256 that the weights must still have
-    when it is loaded again, or with the weights themselves when it was made from `Weights`.
+    when it is loaded again, or with the weights themselves when it was made from `Weights` or a network.
 
     Args:
-        model: any model reference (see `osnet.read_weights`) or `Weights`.
+        model: any model reference (see `osnet.read_weights`). The parameters of a network are copied: what it learns
+            later changes nothing here.
         backend: ``auto`` (OpenVINO), ``openvino`` or ``mindspore``.
         precision: ``auto`` and ``fp32`` give the same features on every machine, as features that are kept must be.
             ``bf16`` is about twice as fast on processors that have it and gives other features (cosine to fp32 on
@@ -141,7 +142,7 @@ class Embedder:
         self.weights = read_weights(model, **fetch)
         if self.weights.extras:  # an optimizer's state, which a pickle would carry along
             self.weights = replace(self.weights, extras={})
-        self._model = self.weights if isinstance(model, Weights) else _lasting(model)
+        self._model = self.weights if isinstance(model, Weights) or is_network(model) else _lasting(model)
         self._fetch = fetch
         self._begin(backend, precision, batch_size)
 

@@ -1,16 +1,16 @@
 """A model reference → `Weights`, or a MindSpore network with them and a report of what was and was not used.
 
-A model reference is what ``model=`` may be, everywhere: a name, a card, a file, or weights that are read already.
+A model reference is what ``model=`` may be, everywhere: a name, a card, a file, or weights or a network in memory.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from osnet.checkpoint.formats import SUFFIXES, known_format
@@ -19,6 +19,8 @@ from osnet.errors import DependencyError, OptionError, UnknownKeywordError, Unkn
 from osnet.variants import VARIANTS, Variant, get_variant
 
 if TYPE_CHECKING:
+    from mindspore import nn
+
     from osnet.hub.card import Card
     from osnet.models.network import OSNet
 
@@ -69,36 +71,36 @@ class LoadReport:
         return "; ".join((text, *self.notes))
 
 
-def load(model: ModelLike = "osnet", *, num_classes: int = 0, pretrained: bool = True, **fetch: Any) -> OSNet:
-    """A MindSpore network with published or own weights, in inference mode.
+def load(model: ModelLike = "osnet", *, num_classes: int = 0, **fetch: Any) -> OSNet:
+    """A MindSpore network with published or own weights, in inference mode. `create_model` gives one without weights.
 
     Args:
-        model: any model reference (see `osnet.read_weights`); with ``pretrained=False`` also a network's name.
+        model: any model reference (see `osnet.read_weights`).
         num_classes: 0 for a feature extractor; otherwise outputs of the classifier, which comes from the checkpoint
             if that has as many, and is new (with a `NewClassifierWarning`) if not.
-        pretrained: False for a freshly initialised network. Nothing else ever leaves weights random.
         **fetch: keywords of `osnet.fetch`.
 
     Returns:
-        A `mindspore.nn.Cell`; its ``load_report`` says what was used, new, and left over (None without weights).
+        A `mindspore.nn.Cell`; its ``load_report`` says what was used, new, and left over.
         Where batch norm was folded into the convolutions (`Weights.folded`), the first ``set_train()`` gives a
         `FoldedNormWarning`.
 
     Raises:
         OptionError, DependencyError, and the errors of `osnet.read_weights`. All is checked before anything is set.
     """
+    if "pretrained" in fetch:
+        raise UnknownKeywordError(
+            "load: pretrained was removed, load always reads weights; leave it out, or call "
+            "osnet.create_model(name, num_classes) for a network with random weights"
+        )
     check_num_classes(num_classes)
     check_fetch_keywords(fetch)
-    if not isinstance(pretrained, bool):
-        raise OptionError(f"pretrained: expected True or False, got {pretrained!r}")
     require_mindspore()
-    if not pretrained:
-        return create_model(variant_of(model), num_classes)
     return network_from_weights(read_weights(model, **fetch), num_classes)
 
 
 def create_model(name: str, num_classes: int = 0) -> OSNet:
-    """A network without weights (freshly initialised), in inference mode.
+    """A freshly initialised network, in inference mode. `load` gives one with weights.
 
     Args:
         name: one of `osnet.list_models()`.
@@ -204,7 +206,7 @@ def require_mindspore() -> None:
         )
 
 
-ModelLike = Union[str, "os.PathLike[str]", "Card", Weights]
+ModelLike = Union[str, "os.PathLike[str]", "Card", Weights, "nn.Cell"]
 
 
 FETCH_KEYWORDS = ("cache_dir", "offline", "force", "mirrors", "allow_hosts", "allow_http", "timeout", "progress")
@@ -225,14 +227,31 @@ def names_weights_file(model: object) -> bool:
     return isinstance(model, (str, os.PathLike)) and known_format(os.fspath(model)) is not None
 
 
+def is_network(model: object) -> bool:
+    """Whether `model` is a MindSpore network; does not import MindSpore."""
+    nn = sys.modules.get("mindspore.nn")
+    return nn is not None and isinstance(model, nn.Cell)
+
+
+def weights_of(network: Any) -> Weights:
+    """The parameters of a MindSpore network as they are now, copied.
+
+    Raises:
+        WeightsError: not an OSNet, or NaN or infinity among the parameters.
+    """
+    arrays = {name: parameter.asnumpy().copy() for name, parameter in network.parameters_dict().items()}
+    return Weights.from_arrays(arrays, source=f"the network {type(network).__name__}")
+
+
 def read_weights(model: ModelLike = "osnet", **fetch: Any) -> Weights:
     """The weights that `model` stands for, all checked.
 
     Args:
         model: ``osnet`` (the seed card), a card's alias (``osnet_market1501``), a hub uid
             (``mindspore/1.6/osnet_dukemtmc``), a path to a card (``.md``), a path to weights (``.ckpt``, ``.pth``,
-            ``.pth.tar``, ``.pt``, ``.safetensors``), a `Card`, or `Weights`, which come back as they are.
-        **fetch: keywords of `osnet.fetch`, for all but paths to weights.
+            ``.pth.tar``, ``.pt``, ``.safetensors``), a `Card`, `Weights`, which come back as they are, or a MindSpore
+            network of `load` or `create_model`, whose parameters are copied.
+        **fetch: keywords of `osnet.fetch`; used only when a card's file has to be fetched.
 
     Returns:
         Named float32 arrays with the variant identified. Of a card's file the very bytes that were verified are read.
@@ -246,12 +265,15 @@ def read_weights(model: ModelLike = "osnet", **fetch: Any) -> Weights:
     check_fetch_keywords(fetch)
     if isinstance(model, Weights):
         return model
+    if is_network(model):
+        return weights_of(model)
     if names_weights_file(model):
         return read_weights_file(os.fspath(model))  # type: ignore[arg-type]
     if isinstance(model, str) and model in VARIANTS:
         raise UnknownModelError(
             f"{model!r} is a network, and no weights are published for it alone; expected a card "
-            f"('osnet', 'osnet_market1501', ...) or a path to weights ({' '.join(SUFFIXES)})"
+            f"('osnet', 'osnet_market1501', ...) or a path to weights ({' '.join(SUFFIXES)}); "
+            f"osnet.create_model({model!r}) gives the network with random weights"
         )
     try:
         from osnet.hub.card import Card
@@ -263,35 +285,12 @@ def read_weights(model: ModelLike = "osnet", **fetch: Any) -> Weights:
             f"checkout, or give a path to weights ({' '.join(SUFFIXES)})"
         ) from error
     if not isinstance(model, (str, os.PathLike, Card)):
-        raise OptionError(f"model: expected a name, a path, a Card or Weights, got {type(model).__name__}")
+        raise OptionError(
+            f"model: expected a name, a path, a Card, Weights or a MindSpore network, got {type(model).__name__}"
+        )
     try:
         file = fetch_verified(model, **fetch)
     except UnknownModelError as error:
         raise UnknownModelError(f"{error} A path to weights ends in one of {' '.join(SUFFIXES)}.") from error
     # The card says what the file is; in the cache it may have any name.
     return weights_from_bytes(file.data, file_name(file.card.checkpoint.link), sha256=file.sha256)
-
-
-def variant_of(model: ModelLike) -> str:
-    """Name of the network that `model` stands for, without fetching anything: a card that names no
-    width is of x1.0, as all of the hub are.
-
-    Raises:
-        UnknownModelError: neither a network, a card nor a file.
-        OptionError: `model` is a path to weights, whose network only its content tells.
-    """
-    if isinstance(model, Weights):
-        return model.variant.name
-    if isinstance(model, str) and model in VARIANTS:
-        return model
-    if names_weights_file(model):
-        raise OptionError(
-            f"pretrained=False with the weights file {Path(os.fspath(model)).name!r}: "  # type: ignore[arg-type]
-            f"expected the name of a network ({', '.join(VARIANTS)})"
-        )
-    from osnet.hub.card import Card
-    from osnet.hub.catalog import get_card
-
-    card = model if isinstance(model, Card) else get_card(model)
-    named = card.fields["backbone-name"]
-    return named if named in VARIANTS else "osnet_x1_0"

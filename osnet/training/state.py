@@ -19,7 +19,6 @@ from osnet.checkpoint.weights import Weights, read_weights_file
 from osnet.errors import CheckpointError, DataError
 from osnet.files import atomic_write
 from osnet.models.network import OSNet
-from osnet.variants import get_variant
 
 
 @dataclass(frozen=True)
@@ -41,22 +40,6 @@ class Progress:
     best: float = -1.0
     best_epoch: int = -1
     bad: int = 0
-
-
-def weights_of(network: OSNet) -> Weights:
-    """The network's parameters now, copied.
-
-    Raises:
-        WeightsError: NaN or infinity among them.
-    """
-    arrays = {p.name: p.asnumpy().copy() for p in network.get_parameters()}
-    return Weights.from_arrays({name: arrays[name] for name in _names(network)}, source="the network in training")
-
-
-def _names(network: OSNet) -> list[str]:
-    from osnet.variants import parameters
-
-    return [p.name for p in parameters(get_variant(network.variant_name), network.num_classes)]
 
 
 def mixed(start: Weights, trained: Weights, share: float) -> Weights:

@@ -17,7 +17,14 @@ from osnet.checkpoint.weights import Weights
 from osnet.errors import DataError, DependencyError, OptionError, TrainingError, WeightsError
 from osnet.image_files import unused
 from osnet.inference.images import prepare
-from osnet.models.load import NewClassifierWarning, create_model, network_from_weights, read_weights, require_mindspore
+from osnet.models.load import (
+    NewClassifierWarning,
+    create_model,
+    network_from_weights,
+    read_weights,
+    require_mindspore,
+    weights_of,
+)
 from osnet.training.config import TrainConfig
 from osnet.training.cost import HELD_OUT, OTHER, costs, warn_if_blind, warn_if_fallen
 from osnet.training.dataset import TrainingImages, evaluation_protocol, find_images
@@ -296,7 +303,7 @@ class _Training:
 
     def _result(self) -> Weights:
         """The weights that the run gives now."""
-        from osnet.training.state import mixed, weights_of
+        from osnet.training.state import mixed
 
         trained = weights_of(self._network)
         return mixed(self._start, trained, self._config.start_share) if self._start and self._progress.step else trained
@@ -339,7 +346,7 @@ class _Training:
         return better
 
     def _save(self, rate: float, *, best: bool = False) -> None:
-        from osnet.training.state import save_state, weights_of
+        from osnet.training.state import save_state
 
         if not self._ranks.agree(list(self._network.get_parameters())):
             raise TrainingError(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from osnet.inference.backends import create_backend
 from osnet.inference.embedder import Embedder, Signature, normalise, prefetch
 from osnet.inference.images import prepare
 from osnet.models.graph import import_openvino
+from osnet.models.load import create_model, set_weights
 from tests.oracles.features import features_of
 from tests.recipe import recipe_weights
 
@@ -251,6 +253,11 @@ def test_mindspore_gives_the_same_features(weights: Weights, embedder: Embedder)
     other = Embedder(weights, backend="mindspore", batch_size=3)
     assert (other.backend, other.precision) == ("mindspore", "fp32")
     close(other(images), embedder(images))
+    network = create_model("osnet_x0_25")
+    set_weights(network, weights)
+    in_memory = Embedder(network)
+    close(in_memory(pictures(4)), embedder(pictures(4)))
+    close(pickle.loads(pickle.dumps(in_memory))(pictures(4)), embedder(pictures(4)))
     with pytest.raises(OptionError, match="mindspore backend computes in fp32"):
         Embedder(weights, backend="mindspore", precision="bf16")
 

@@ -262,8 +262,8 @@ def test_a_save_that_is_cut_short_leaves_the_one_before(undisturbed: Run, tmp_pa
     """A limit on the size of files stands for the full disk: the kernel refuses the write in the middle."""
     import resource
 
-    from osnet.models.load import network_from_weights
-    from osnet.training.state import Progress, save_state, weights_of
+    from osnet.models.load import network_from_weights, weights_of
+    from osnet.training.state import Progress, save_state
 
     path = tmp_path / "last.ckpt"
     path.write_bytes(undisturbed.last.read_bytes())
