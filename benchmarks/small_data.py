@@ -25,9 +25,8 @@ from osnet.data.records import DataSet
 from osnet.drawn.dataset import draw_dataset
 from osnet.models.load import read_weights
 from osnet.training.config import TrainConfig
-from osnet.training.cost import CostWarning
+from osnet.training.cost import CostWarning, measure
 from osnet.training.dataset import evaluation_protocol
-from osnet.training.evaluating import measure
 from osnet.training.state import mixed
 
 RATE = TrainConfig().learning_rate

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import math
+import sys
 from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
 from osnet.errors import OptionError
+
+_LARGEST = sys.float_info.max
 
 
 def check_integer(name: str, value: Any, *, least: int | None = None, most: int | None = None) -> int:
@@ -43,7 +45,7 @@ def check_number(
     Raises:
         OptionError: not a finite number, or outside the bounds.
     """
-    fits = not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+    fits = not isinstance(value, bool) and isinstance(value, Real) and -_LARGEST <= value <= _LARGEST
     if (
         not fits
         or (least is not None and value < least)
@@ -85,5 +87,5 @@ def check_choice(name: str, value: Any, known: Iterable[str]) -> str:
 
 def _range(least: float | None, most: float | None) -> str:
     if least is not None and most is not None:
-        return f" from {least:g} to {most:g}"
-    return f" of at least {least:g}" if least is not None else f" of at most {most:g}" if most is not None else ""
+        return f" from {least:,} to {most:,}"
+    return f" of at least {least:,}" if least is not None else f" of at most {most:,}" if most is not None else ""

@@ -1,16 +1,17 @@
-"""Everything that decides a training run, as one frozen record: from YAML and flags, checked before anything starts."""
+"""The configuration of a training run: one frozen record from YAML and flags, checked before anything starts."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
-import math
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Union
 
-from osnet.checks import check_integer
+from osnet.checks import check_bool, check_choice, check_integer, check_number
 from osnet.errors import OptionError
 from osnet.files import atomic_write, open_regular
 from osnet.yaml_files import MAX_BYTES, decode, kind, read_yaml
@@ -18,64 +19,63 @@ from osnet.yaml_files import MAX_BYTES, decode, kind, read_yaml
 SAMPLERS = ("random", "pk")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "multistep")
-PRECISIONS = ("fp32", "mixed")
 STRIDE = 16
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run. Sizes in pixels, rates for one optimizer step, epochs counted from 0.
+    """The configuration of one training run. Sizes are in pixels, epochs are counted from 0.
 
     Attributes:
         data: folder or table of the data set (`osnet.data.load.load_records`).
         dataset: its layout, or ``auto``.
         model: where to start: a model reference, or the name of a network for fresh weights.
-        network: if given, the network that `model` must be; a checkpoint of another is refused.
-        keep_classifier: start with the checkpoint's classifier: only for the very identities it was trained on.
+        network: if given, the network that `model` must be; a checkpoint of another one is refused.
+        keep_classifier: keep the checkpoint's classifier; only for the same identities that it was trained on.
         height, width: input size, multiples of 16.
         epochs: passes over the sampler's order.
         batch_size: images on each device for one forward pass.
         accumulation: forward passes whose gradients are averaged for one optimizer step.
         sampler: ``random``, or ``pk``: each batch holds ``batch_size / images_per_identity`` identities.
         images_per_identity: K of ``pk``.
-        cross_entropy, triplet, circle, contrastive: weights of the losses; 0 leaves one out. Without cross entropy the
-            network has no classifier.
-        label_smoothing: share of the target spread over all identities, 0 to below 1.
+        cross_entropy, triplet, circle, supervised_contrastive: weights of the losses; 0 leaves one out. Without cross
+            entropy the network has no classifier.
+        label_smoothing: fraction of the target spread over all identities, from 0 to below 1.
         triplet_margin: margin of the batch-hard triplet loss; None is the soft margin, ln(1 + exp(d)).
         circle_margin, circle_scale: m and gamma of the circle loss.
         contrastive_temperature: of the supervised contrastive loss.
-        optimizer: ``adam`` (decay added to the gradient), ``adamw`` (decoupled) or ``sgd`` (Nesterov momentum).
+        optimizer: ``adam`` (weight decay added to the gradient), ``adamw`` (decoupled) or ``sgd`` (Nesterov momentum).
         learning_rate, weight_decay, beta1, beta2, epsilon, momentum: of the optimizer. Only weights of convolutions
             and dense layers decay.
         clip_norm: largest global norm of the gradient; 0 never clips.
         schedule: ``constant``, ``cosine`` or ``multistep``, after the warm-up.
-        warmup_epochs: epochs in which the rate rises in a line from a hundredth.
-        milestones, decay: ``multistep`` multiplies the rate by `decay` at each of these epochs.
-        final_share: share of the rate that ``cosine`` ends at.
+        warmup_epochs: epochs of linear warm-up, from a hundredth of the learning rate.
+        milestones, decay: ``multistep`` multiplies the learning rate by `decay` at each of these epochs.
+        final_fraction: fraction of the learning rate that ``cosine`` ends at.
         frozen_epochs: first epochs that train the classifier alone, the base frozen in inference mode (the two-stage
-            recipe of the OSNet papers). The optimizer starts afresh when the base is released.
-        frozen_learning_rate: constant rate of those epochs.
-        freeze_norm: batch norm keeps its statistics, while its gain and shift learn: needed to train from weights
+            recipe of the OSNet papers). The optimizer state is reset when the base is unfrozen.
+        frozen_learning_rate: constant learning rate of those epochs.
+        freeze_norm: batch norm keeps its statistics; its gain and shift are trained. Needed to train from weights
             whose batch norm is folded. Use about a tenth of the usual learning rate with it.
-        start_share: share of the starting weights in the result, 0 to below 1: what is evaluated and saved as
-            ``best.ckpt`` is ``start_share * start + (1 - start_share) * trained`` (weight-space ensembling, Wortsman
-            et al., CVPR 2022), which keeps more of what the start knew. Training itself goes on unchanged.
+        start_fraction: fraction of the starting weights in the result, from 0 to below 1. What is evaluated and saved
+            as ``best.ckpt`` is ``start_fraction * start + (1 - start_fraction) * trained`` (weight-space ensembling,
+            Wortsman et al., CVPR 2022), which keeps more of the accuracy of the start. Training itself is unchanged.
         flip: probability of a mirror image.
         crop_padding: zero pixels around the image before a crop of its size is cut; 0 for none.
         color_jitter: largest relative change of brightness, contrast and saturation, 0 to below 1.
         erasing: probability of random erasing (Zhong et al., AAAI 2020).
-        eval_every: epochs between evaluations; 0 for none but the last.
-        val_identities: training identities held out for evaluation; 0 evaluates on the data set's query and gallery.
-        other_data: another data set, whose query and gallery are measured before and after the run, to see what it
-            costs on people and cameras that it does not learn from. Never used to choose a checkpoint.
-        patience: evaluations without a better mAP before the run stops; 0 never stops early.
+        eval_every: epochs between evaluations; 0 evaluates only after the last epoch.
+        val_identities: number of training identities held out for evaluation; 0 evaluates on the data set's query and
+            gallery.
+        other_data: another data set. Its query and gallery are evaluated before and after the run, to show how accuracy
+            changes on people and cameras outside the training data. Never used to choose a checkpoint.
+        patience: number of evaluations without a better mAP before the run stops; 0 never stops early.
         save_every: optimizer steps between saves within an epoch; 0 saves at the end of each epoch.
         log_every: optimizer steps between lines of ``metrics.jsonl``.
-        seed: of the weights, the samples and their augmentation.
-        precision: ``fp32``, or ``mixed`` (float16 with loss scaling; Ascend only).
+        seed: random seed of the weights, the samples and their augmentation.
         workers: threads that read and augment images.
         tensorboard: also write TensorBoard event files.
-        compiled: compile the step, which takes tens of seconds; uncompiled steps start at once and are slower.
+        compiled: compile the step, which takes tens of seconds; steps that are not compiled are slower.
     """
 
     data: str = ""
@@ -93,7 +93,7 @@ class TrainConfig:
     cross_entropy: float = 1.0
     triplet: float = 1.0
     circle: float = 0.0
-    contrastive: float = 0.0
+    supervised_contrastive: float = 0.0
     label_smoothing: float = 0.1
     triplet_margin: Union[float, None] = 0.3
     circle_margin: float = 0.25
@@ -111,11 +111,11 @@ class TrainConfig:
     warmup_epochs: float = 0.0
     milestones: tuple[int, ...] = ()
     decay: float = 0.1
-    final_share: float = 0.01
+    final_fraction: float = 0.01
     frozen_epochs: int = 0
     frozen_learning_rate: float = 1e-3
     freeze_norm: bool = False
-    start_share: float = 0.0
+    start_fraction: float = 0.0
     flip: float = 0.5
     crop_padding: int = 10
     color_jitter: float = 0.0
@@ -127,23 +127,23 @@ class TrainConfig:
     save_every: int = 0
     log_every: int = 10
     seed: int = 0
-    precision: str = "fp32"
     workers: int = 2
     tensorboard: bool = False
     compiled: bool = True
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _typed(field.name, getattr(self, field.name), field.default))
+            object.__setattr__(self, field.name, _checked(field.name, getattr(self, field.name), field.default))
         _check(self)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> TrainConfig:
-        """A configuration from keys and values.
+        """Build a configuration from keys and values. Keys of version 0.1 that were renamed give a DeprecationWarning.
 
         Raises:
-            OptionError: an unknown key (the message lists all), or a value that does not fit.
+            OptionError: an unknown key (the message lists all), or a value of the wrong type or out of range.
         """
+        values = _renamed(values)
         known = [field.name for field in dataclasses.fields(cls)]
         unknown = [str(key) for key in values if key not in known]
         if unknown:
@@ -153,11 +153,11 @@ class TrainConfig:
         return cls(**values)
 
     def replace(self, **changes: Any) -> TrainConfig:
-        """The same run with `changes`; errors as `from_mapping`."""
-        return type(self).from_mapping({**dataclasses.asdict(self), **changes})
+        """Copy the configuration with `changes`; errors as `from_mapping`."""
+        return type(self).from_mapping({**dataclasses.asdict(self), **_renamed(changes)})
 
     def to_yaml(self) -> str:
-        """Every key, for `read_config`."""
+        """Every key as YAML; `read_config` reads it back."""
         import yaml
 
         values = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
@@ -165,15 +165,15 @@ class TrainConfig:
         return text
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Publish `to_yaml` at `path`."""
+        """Write `to_yaml` to `path`."""
         atomic_write(path, self.to_yaml().encode())
 
 
 def read_config(path: str | os.PathLike[str], **changes: Any) -> TrainConfig:
-    """The configuration in the YAML file `path`, with `changes` on top.
+    """Read the configuration from the YAML file `path`; `changes` replace its values.
 
     Raises:
-        OptionError: no such file, not YAML, no mapping, or what `TrainConfig.from_mapping` refuses.
+        OptionError: no such file, not YAML, not a mapping, or refused by `TrainConfig.from_mapping`.
     """
     name = os.fspath(path)
     try:
@@ -186,77 +186,91 @@ def read_config(path: str | os.PathLike[str], **changes: Any) -> TrainConfig:
     if not isinstance(values, dict):
         raise OptionError(f"{name!r}: expected 'key: value' lines, got {kind(values)}")
     try:
-        return TrainConfig.from_mapping({**values, **changes})
+        return TrainConfig.from_mapping({**_renamed(values), **_renamed(changes)})
     except OptionError as error:
         raise OptionError(f"{os.fspath(path)}: {error}") from None
 
 
-def _typed(name: str, value: Any, default: Any) -> Any:
-    """`value` in the type of `default`; YAML writes 1e-3 as text."""
+_CHOICES = {"sampler": SAMPLERS, "optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+_LARGEST = 2**31 - 1
+_NOT_NEGATIVE = (
+    "frozen_epochs", "crop_padding", "eval_every", "val_identities", "patience", "save_every", "seed", "weight_decay",
+    "clip_norm", "warmup_epochs", "cross_entropy", "triplet", "circle", "supervised_contrastive",
+)  # fmt: skip
+_POSITIVE = ("learning_rate", "frozen_learning_rate", "epsilon", "circle_scale", "contrastive_temperature")
+_BELOW_ONE = ("start_fraction", "label_smoothing", "color_jitter", "beta1", "beta2", "momentum")
+_BOUNDS: dict[str, dict[str, float]] = {
+    **{name: {"least": 1} for name in ("epochs", "batch_size", "accumulation", "log_every", "workers")},
+    **{name: {"least": 0} for name in _NOT_NEGATIVE},
+    **{name: {"above": 0} for name in _POSITIVE},
+    **{name: {"least": 0, "below": 1} for name in _BELOW_ONE},
+    **{name: {"least": 0, "most": 1} for name in ("flip", "erasing", "final_fraction")},
+}
+_OLD_NAMES = {
+    "contrastive": "supervised_contrastive", "start_share": "start_fraction", "final_share": "final_fraction",
+}  # fmt: skip
+
+
+def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` under the names of this version."""
+    found = dict(values)
+    if found.pop("precision", "fp32") != "fp32":
+        raise OptionError(
+            f"precision: expected fp32 (training is always in fp32), got {values['precision']!r:.80}; remove the key"
+        )
+    for old, new in _OLD_NAMES.items():
+        if old in found:
+            warnings.warn(f"the key {old} is now called {new}", DeprecationWarning, stacklevel=3)
+            if new in found:
+                raise OptionError(f"{new}: expected one value, got two, one under the old name {old}; remove {old}")
+            found[new] = found.pop(old)
+    return found
+
+
+def _checked(name: str, value: Any, default: Any) -> Any:
+    """`value` in the type of `default`; YAML reads 1e-3 as text."""
+    bounds: dict[str, Any] = _BOUNDS.get(name, {})
     if name == "milestones":
-        if not isinstance(value, (list, tuple)) or not all(type(v) is int and abs(v) < 2**31 for v in value):
+        if not isinstance(value, (list, tuple)):
             raise OptionError(f"milestones: expected a list of epochs, got {value!r:.80}")
-        return tuple(value)
+        return tuple(check_integer("milestones", epoch, least=0, most=_LARGEST) for epoch in value)
     if name == "triplet_margin" and (value is None or value == "soft"):
         return None
+    if name in _CHOICES:
+        return check_choice(name, value, _CHOICES[name])
     if isinstance(default, bool):
-        if not isinstance(value, bool):
-            raise OptionError(f"{name}: expected true or false, got {value!r:.80}")
-        return value
+        return check_bool(name, value)
     if isinstance(default, str):
         if not isinstance(value, (str, os.PathLike)):
             raise OptionError(f"{name}: expected text, got {value!r:.80}")
         return os.fspath(value)
     if isinstance(default, int):
-        return check_integer(name, value, most=2**31 - 1)
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if isinstance(value, bool) or not math.isfinite(number):
-        raise OptionError(f"{name}: expected a number, got {value!r:.80}")
-    return number
-
-
-_CHOICES = {"sampler": SAMPLERS, "optimizer": OPTIMIZERS, "schedule": SCHEDULES, "precision": PRECISIONS}
-_FROM_ONE = ("epochs", "batch_size", "accumulation", "log_every", "workers")
-_FROM_ZERO = (
-    "frozen_epochs", "crop_padding", "eval_every", "val_identities", "patience", "save_every", "seed",
-    "cross_entropy", "triplet", "circle", "contrastive", "weight_decay", "clip_norm", "warmup_epochs",
-)  # fmt: skip
-_ABOVE_ZERO = ("learning_rate", "frozen_learning_rate", "epsilon", "circle_scale", "contrastive_temperature")
-_SHARES = ("flip", "erasing", "final_share")
-_BELOW_ONE = ("start_share", "label_smoothing", "color_jitter", "beta1", "beta2", "momentum")
+        return check_integer(name, value, **{"most": _LARGEST, **bounds})
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    return check_number(name, value, **bounds)
 
 
 def _check(c: TrainConfig) -> None:
-    for name, known in _CHOICES.items():
-        if getattr(c, name) not in known:
-            raise OptionError(f"{name}: expected one of {', '.join(known)}, got {getattr(c, name)!r}")
-    ranges = (
-        (_FROM_ONE, "1 or more", lambda v: v >= 1),
-        (_FROM_ZERO, "0 or more", lambda v: v >= 0),
-        (_ABOVE_ZERO, "a number above 0", lambda v: v > 0),
-        (_SHARES, "0 to 1", lambda v: 0 <= v <= 1),
-        (_BELOW_ONE, "0 to below 1", lambda v: 0 <= v < 1),
-        (("height", "width"), f"a multiple of {STRIDE} from 32 on", lambda v: v >= 32 and v % STRIDE == 0),
-    )
-    for names, expected, fits in ranges:
-        for name in names:
-            if not fits(getattr(c, name)):
-                raise OptionError(f"{name}: expected {expected}, got {getattr(c, name)!r}")
+    """Refuse values that do not fit each other."""
+    for name in ("height", "width"):
+        value = getattr(c, name)
+        if value < 32 or value % STRIDE:
+            raise OptionError(f"{name}: expected a multiple of {STRIDE} of at least 32, got {value}")
     if c.batch_size < 2:
-        raise OptionError("batch_size: expected 2 or more, since batch norm learns from several images, got 1")
-    of_pairs = c.triplet + c.circle + c.contrastive
+        raise OptionError("batch_size: expected at least 2, since batch norm needs several images, got 1")
+    of_pairs = c.triplet + c.circle + c.supervised_contrastive
     if not c.cross_entropy + of_pairs > 0:
         raise OptionError(
-            "no loss: expected a weight above 0 for cross_entropy, triplet, circle or contrastive, got 0 for all"
+            "no loss: expected a weight above 0 for cross_entropy, triplet, circle or supervised_contrastive, got "
+            "0 for all"
         )
     if c.keep_classifier and not c.cross_entropy:
-        raise OptionError("keep_classifier wants cross_entropy, whose weight is 0: without it there is no classifier")
+        raise OptionError("keep_classifier needs a classifier: expected a cross_entropy weight above 0, got 0")
     if c.sampler == "pk" and (c.images_per_identity < 2 or c.batch_size % c.images_per_identity):
         raise OptionError(
-            "images_per_identity: expected 2 or more and a divisor of batch_size "
+            "images_per_identity: expected at least 2 and a divisor of batch_size "
             f"({c.batch_size}), got {c.images_per_identity}"
         )
     if c.sampler == "pk" and c.batch_size < 2 * c.images_per_identity:
@@ -266,10 +280,11 @@ def _check(c: TrainConfig) -> None:
         )
     if c.sampler == "random" and of_pairs > 0:
         raise OptionError(
-            "triplet, circle and contrastive want several images of an identity in a batch: set sampler to pk"
+            "triplet, circle and supervised_contrastive need several images of an identity in a batch: set sampler "
+            "to pk"
         )
     if c.frozen_epochs and not c.cross_entropy:
-        raise OptionError("frozen_epochs trains the classifier alone, which only cross_entropy does; its weight is 0")
+        raise OptionError("frozen_epochs trains the classifier alone: expected a cross_entropy weight above 0, got 0")
     if c.frozen_epochs >= c.epochs:
         raise OptionError(f"frozen_epochs: expected fewer than epochs ({c.epochs}), got {c.frozen_epochs}")
     if c.warmup_epochs + c.frozen_epochs > c.epochs:

@@ -15,7 +15,7 @@ import mindspore
 from mindspore import Tensor, ops
 
 _FAR = 1e9
-"""Keeps a masked entry out of a minimum, maximum or sum of exponentials."""
+"""Added to or subtracted from a masked entry to exclude it from a minimum, maximum or sum of exponentials."""
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -32,61 +32,61 @@ def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Ten
 
 
 def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float | None = 0.3) -> Tensor:
-    """Each image against its farthest like and its nearest unlike image of the batch, in Euclidean distance.
+    """Batch-hard triplet loss: each image with its farthest match and nearest non-match in the batch, Euclidean.
 
     Args:
         features: float32 (B, D), not normalised.
         labels: int32 (B,).
-        margin: ``max(0, margin + d_like - d_unlike)``; None: ``ln(1 + exp(d_like - d_unlike))``.
+        margin: ``max(0, margin + d_match - d_nonmatch)``; None: ``ln(1 + exp(d_match - d_nonmatch))``.
     """
     squares = (features * features).sum(axis=1)
     squared = squares.expand_dims(1) + squares.expand_dims(0) - 2 * ops.matmul(features, features.T)
     distances = ops.sqrt(ops.maximum(squared, Tensor(1e-12)))
-    like = same_identity(labels)
-    farthest = ops.amax(distances * like, 1)
-    nearest = ops.amin(distances + _FAR * like, 1)
+    match = same_identity(labels)
+    farthest = ops.amax(distances * match, 1)
+    nearest = ops.amin(distances + _FAR * match, 1)
     if margin is None:
         return _softplus(farthest - nearest).mean()
     return ops.relu(margin + farthest - nearest).mean()
 
 
 def circle(features: Tensor, labels: Tensor, margin: float = 0.25, scale: float = 64.0) -> Tensor:
-    """Circle loss over all pairs of the batch, the images taken as anchors in turn.
+    """Circle loss over all pairs of the batch; each image is the anchor once.
 
     Args:
         features: float32 (B, D); their cosine similarities are compared.
         labels: int32 (B,).
         margin, scale: m and gamma.
     """
-    similarity, like, self_pair = _cosines(features), same_identity(labels), _self_pair(labels)
+    similarity, match, self_pair = _cosines(features), same_identity(labels), _self_pair(labels)
     pull = ops.stop_gradient(ops.relu(1 + margin - similarity))
     push = ops.stop_gradient(ops.relu(similarity + margin))
-    positive = -scale * pull * (similarity - (1 - margin)) - _FAR * (1 - like + self_pair)
-    negative = scale * push * (similarity - margin) - _FAR * like
+    positive = -scale * pull * (similarity - (1 - margin)) - _FAR * (1 - match + self_pair)
+    negative = scale * push * (similarity - margin) - _FAR * match
     return _softplus(_logsumexp(positive) + _logsumexp(negative)).mean()
 
 
-def contrastive(features: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
-    """Supervised contrastive loss: cross entropy of finding an image's likes among all others by cosine similarity.
+def supervised_contrastive(features: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
+    """Supervised contrastive loss: cross entropy of picking an image's matches among all others by cosine similarity.
 
-    Of these losses the one that learns fastest from scratch. Every image wants a like in the batch.
+    The fastest of these losses when training from scratch. Every image needs a match in the batch.
 
     Args:
         features: float32 (B, D); their cosine similarities are compared.
         labels: int32 (B,).
         temperature: above 0; divides the similarities.
     """
-    like = same_identity(labels) - _self_pair(labels)
+    match = same_identity(labels) - _self_pair(labels)
     logits = _cosines(features) / temperature - _FAR * _self_pair(labels)
     logp = logits - _logsumexp(logits).expand_dims(1)
-    return -((logp * like).sum(axis=1) / like.sum(axis=1)).mean()
+    return -((logp * match).sum(axis=1) / match.sum(axis=1)).mean()
 
 
 def batch_rank1(features: Tensor, labels: Tensor) -> Tensor:
-    """Share of the batch whose nearest other image, by cosine similarity, shows the same person."""
+    """Rank-1 within the batch: fraction of images whose nearest other image, by cosine similarity, is a match."""
     others = _cosines(features) - _FAR * _self_pair(labels)
-    best_like = ops.amax(others - _FAR * (1 - same_identity(labels)), 1)
-    return (best_like >= ops.amax(others, 1)).astype("float32").mean()
+    best_match = ops.amax(others - _FAR * (1 - same_identity(labels)), 1)
+    return (best_match >= ops.amax(others, 1)).astype("float32").mean()
 
 
 def _cosines(features: Tensor) -> Any:
@@ -100,7 +100,7 @@ def _self_pair(labels: Tensor) -> Any:
 
 
 def same_identity(labels: Tensor) -> Tensor:
-    """float32 (B, B): 1 where two images show one person, an image and itself included."""
+    """Return float32 (B, B): 1 where two images show the same person, 0 elsewhere; 1 on the diagonal."""
     return (labels.expand_dims(1) == labels.expand_dims(0)).astype("float32")
 
 

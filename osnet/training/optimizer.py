@@ -104,7 +104,7 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
     """The rate of optimizer step `step`, counted from 0 over the whole run.
 
     While the base is frozen the rate is constant. Then it rises in a line from a hundredth of the full rate to all of
-    it, and falls as `TrainConfig.schedule` says: cosine to ``final_share`` at the last step (Loshchilov and Hutter,
+    it, and falls as `TrainConfig.schedule` says: cosine to ``final_fraction`` at the last step (Loshchilov and Hutter,
     ICLR 2017, eq. 5, without restarts), or times ``decay`` at the first step of each milestone epoch.
     """
     if step < config.frozen_epochs * steps_per_epoch:
@@ -119,5 +119,6 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
     if config.schedule == "cosine":
         left = (config.epochs - config.frozen_epochs) * steps_per_epoch - warmup
         fraction = (since - warmup) / max(left - 1, 1)
-        return full * (config.final_share + (1 - config.final_share) * (1 + math.cos(math.pi * min(fraction, 1))) / 2)
+        cosine = (1 + math.cos(math.pi * min(fraction, 1))) / 2
+        return full * (config.final_fraction + (1 - config.final_fraction) * cosine)
     return full

@@ -67,7 +67,7 @@ def publish_run(
         author, user_id, license: of the card.
         base_url: folder that the checkpoint will be uploaded to.
         with_optimizer: keep moments and counters, to train on elsewhere; else weights only.
-        last: the last checkpoint instead of the best, as it was trained: without `TrainConfig.start_share`.
+        last: the last checkpoint instead of the best, as it was trained: without `TrainConfig.start_fraction`.
         overwrite: replace files that are there.
 
     Raises:

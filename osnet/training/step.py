@@ -17,7 +17,6 @@ from osnet.training.config import TrainConfig
 from osnet.training.optimizer import create_optimizer
 from osnet.training.ranks import Ranks
 
-_LOSS_SCALE = 1024.0  # keeps float16 gradients of small losses from vanishing
 _CLIP_EPSILON = 1e-6
 
 
@@ -33,8 +32,10 @@ class Objective(nn.Cell):
         super().__init__(auto_prefix=False)
         self.network: Any = network
         self.frozen_base = frozen_base
-        of_pairs = (config.triplet, config.circle, config.contrastive)
-        self.weights = (config.cross_entropy, *(0.0 if frozen_base else weight for weight in of_pairs))
+        self.cross_entropy_weight = config.cross_entropy
+        self.triplet_weight = 0.0 if frozen_base else config.triplet
+        self.circle_weight = 0.0 if frozen_base else config.circle
+        self.supervised_contrastive_weight = 0.0 if frozen_base else config.supervised_contrastive
         self.smoothing = config.label_smoothing
         self.triplet_margin = config.triplet_margin
         self.circle_margin, self.circle_scale = config.circle_margin, config.circle_scale
@@ -43,40 +44,44 @@ class Objective(nn.Cell):
         self.scale = Tensor(1 / (255 * np.asarray(IMAGE_STD, np.float32)))
 
     def construct(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 (B, H, W, 3) and int32 (B,) → loss and accuracy.
+        """Return the loss and the accuracy of one batch: uint8 images (B, H, W, 3) and int32 labels (B,).
 
-        Accuracy: share of images that the classifier puts to the right identity; without one,
-        `losses.batch_rank1`.
+        Accuracy is the fraction of images that the classifier assigns to the correct identity; without a classifier it
+        is `losses.batch_rank1`.
         """
         x = ((images.astype("float32") - self.mean) * self.scale).transpose(0, 3, 1, 2)
         features = self.network.features(x)
         if self.frozen_base:
             features = ops.stop_gradient(features)
         total = Tensor(0.0, mindspore.float32)
-        if self.weights[0]:
+        if self.cross_entropy_weight:
             logits = self.network.classifier(features).astype("float32")
-            right = (logits.argmax(axis=1).astype("int32") == labels).astype("float32").mean()
-            total = total + self.weights[0] * losses.cross_entropy(logits, labels, self.smoothing)
+            correct = (logits.argmax(axis=1).astype("int32") == labels).astype("float32").mean()
+            loss = losses.cross_entropy(logits, labels, self.smoothing)
+            total = total + self.cross_entropy_weight * loss
         else:
-            right = losses.batch_rank1(features.astype("float32"), labels)
+            correct = losses.batch_rank1(features.astype("float32"), labels)
         features = features.astype("float32")
-        if self.weights[1]:
-            total = total + self.weights[1] * losses.batch_hard_triplet(features, labels, self.triplet_margin)
-        if self.weights[2]:
-            total = total + self.weights[2] * losses.circle(features, labels, self.circle_margin, self.circle_scale)
-        if self.weights[3]:
-            total = total + self.weights[3] * losses.contrastive(features, labels, self.temperature)
-        return total, right
+        if self.triplet_weight:
+            loss = losses.batch_hard_triplet(features, labels, self.triplet_margin)
+            total = total + self.triplet_weight * loss
+        if self.circle_weight:
+            loss = losses.circle(features, labels, self.circle_margin, self.circle_scale)
+            total = total + self.circle_weight * loss
+        if self.supervised_contrastive_weight:
+            loss = losses.supervised_contrastive(features, labels, self.temperature)
+            total = total + self.supervised_contrastive_weight * loss
+        return total, correct
 
 
 class Stepper:
-    """Trains `network` by optimizer steps; under `graph_mode` the first call of each kind compiles for tens of seconds.
+    """Optimizer steps on `network`. Under `graph_mode` the first call of each kind compiles for tens of seconds.
 
     Args:
         network: as for `Objective`.
         config: of the run.
         ranks: the devices that train together.
-        frozen_base: only the classifier learns, the base is in inference mode.
+        frozen_base: only the classifier is trained; the base is in inference mode.
     """
 
     def __init__(self, network: OSNet, config: TrainConfig, ranks: Ranks, *, frozen_base: bool = False) -> None:
@@ -99,34 +104,33 @@ class Stepper:
 
     def _build(self, config: TrainConfig) -> None:
         objective, optimizer = self._objective, self.optimizer
-        scale = _LOSS_SCALE if config.precision == "mixed" else 1.0
         count, clip = self._count, config.clip_norm
 
-        def scaled_loss(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            loss, right = objective(images, labels)
-            return loss * scale, right
+        def loss_of(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            loss, correct = objective(images, labels)
+            return loss, correct
 
-        gradients_of = ops.value_and_grad(scaled_loss, None, self.params, has_aux=True)
+        gradients_of = ops.value_and_grad(loss_of, None, self.params, has_aux=True)
         sums = () if self._at_once else ParameterTuple([_zeros(f"sum.{p.name}", p.shape) for p in self.params])
         figures = _zeros("figures", (2,))
 
-        def finish(gradients: Any, loss: Tensor, right: Tensor, lr: Tensor) -> Any:
-            grad_scale: Any = 1 / (scale * count)
+        def finish(gradients: Any, loss: Tensor, correct: Tensor, lr: Tensor) -> Any:
+            grad_scale: Any = 1 / count
             norm = grad_scale * _global_norm(gradients)
             if clip:
                 grad_scale = grad_scale * ops.minimum(Tensor(1.0), clip / (norm + _CLIP_EPSILON))
             optimizer(gradients, grad_scale, lr)
-            return loss / (scale * count), right / count, norm
+            return loss / count, correct / count, norm
 
         def whole(images: Tensor, labels: Tensor, lr: Tensor) -> Any:
-            (loss, right), gradients = gradients_of(images, labels)
-            return finish(gradients, loss, right, lr)
+            (loss, correct), gradients = gradients_of(images, labels)
+            return finish(gradients, loss, correct, lr)
 
         def add(images: Tensor, labels: Tensor) -> Any:
-            (loss, right), gradients = gradients_of(images, labels)
+            (loss, correct), gradients = gradients_of(images, labels)
             for i in range(len(sums)):
                 ops.assign_add(sums[i], gradients[i])
-            ops.assign_add(figures, ops.stack([loss, right]))
+            ops.assign_add(figures, ops.stack([loss, correct]))
             return loss
 
         def apply(lr: Tensor) -> Any:
@@ -137,7 +141,11 @@ class Stepper:
         self._whole, self._add, self._apply = _Graph(whole), _Graph(add), _Graph(apply)
 
     def __call__(self, batches: list[tuple[Tensor, Tensor]], lr: float) -> tuple[float, float, float]:
-        """One optimizer step over ``accumulation`` batches → loss, accuracy, norm of the gradient: over all devices."""
+        """Do one optimizer step over ``accumulation`` batches.
+
+        Returns:
+            Loss, accuracy and norm of the gradient, over all devices.
+        """
         lr_tensor = Tensor(lr, mindspore.float32)
         if self._at_once:
             found = self._whole(*batches[0], lr_tensor)
@@ -151,8 +159,8 @@ class Stepper:
             found = self._apply(lr_tensor)
         if self._statistics:
             self._ranks.average_parameters(self._statistics)
-        loss, right, norm = (float(value.asnumpy()) for value in found)
-        return loss, right, norm
+        loss, correct, norm = (float(value.asnumpy()) for value in found)
+        return loss, correct, norm
 
 
 class _Graph(nn.Cell):
@@ -169,7 +177,7 @@ class _Graph(nn.Cell):
 
 @contextmanager
 def graph_mode(wanted: bool = True) -> Iterator[None]:
-    """Within it, steps are compiled if `wanted`, else run as they are written; then MindSpore's mode is as before."""
+    """Compile the steps inside the block if `wanted`, else run them eagerly; MindSpore's mode is restored after it."""
     before = mindspore.get_context("mode")
     mindspore.set_context(mode=mindspore.GRAPH_MODE if wanted else mindspore.PYNATIVE_MODE)
     try:

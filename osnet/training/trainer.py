@@ -31,7 +31,7 @@ from osnet.training.dataset import TrainingImages, evaluation_protocol, find_ima
 from osnet.training.interrupt import Interrupt
 from osnet.training.optimizer import learning_rate
 from osnet.training.pipeline import Augmentation, epoch_order
-from osnet.training.reporting import Reporter, summary_writer
+from osnet.training.reporting import Reporter, draw_curves, summary_writer
 from osnet.training.run import Run
 from osnet.variants import VARIANTS
 
@@ -59,7 +59,8 @@ def train(config: TrainConfig, out: str | os.PathLike[str]) -> Run:
 
     ranks = join_ranks()
     epoch_order(images.labels, config, epoch=0, ranks=ranks.size)  # says now what cannot be filled
-    _check_device(config)
+    if config.tensorboard:
+        summary_writer()
     origin = {
         "data": Path(config.data).name,
         "layout": images.name,
@@ -100,8 +101,9 @@ def resume(out: str | os.PathLike[str]) -> Run:
     ranks = join_ranks()
     if ranks.size != origin["ranks"]:
         raise DataError(f"{str(out)!r} was trained by {origin['ranks']} process(es), now there are {ranks.size}")
-    _check_device(config)
-    base = None if run.last.is_file() and not config.start_share else _base_weights(config)
+    if config.tensorboard:
+        summary_writer()
+    base = None if run.last.is_file() and not config.start_fraction else _base_weights(config)
     if base is not None and base.sha256 != origin["base_sha256"]:
         raise DataError(
             f"{config.model!r} is not the file that {str(out)!r} began with: SHA-256 expected "
@@ -121,8 +123,8 @@ def _base_weights(config: TrainConfig) -> Weights | None:
 
 def _check_base(config: TrainConfig, base: Weights | None) -> None:
     """Refuse a base that the settings do not fit."""
-    if base is None and config.start_share:
-        raise OptionError(f"start_share: expected weights to start from, got the fresh network {config.model!r}")
+    if base is None and config.start_fraction:
+        raise OptionError(f"start_fraction: expected weights to start from, got the fresh network {config.model!r}")
     if base is not None and base.folded and not config.freeze_norm:
         raise WeightsError(
             f"{config.model}: batch norm was folded into the convolutions, and a training step would ruin it: set "
@@ -132,16 +134,6 @@ def _check_base(config: TrainConfig, base: Weights | None) -> None:
 
 def _base_name(config: TrainConfig, base: Weights | None) -> str:
     return Path(config.model).name if base is not None else f"{config.model}, fresh weights"
-
-
-def _check_device(config: TrainConfig) -> None:
-    import mindspore
-
-    device = mindspore.get_context("device_target")
-    if config.precision == "mixed" and device != "Ascend":
-        raise OptionError(f"precision: 'mixed' wants an Ascend device, this is {device}; use fp32")
-    if config.tensorboard:
-        summary_writer()
 
 
 class _Training:
@@ -157,15 +149,11 @@ class _Training:
         if run.last.is_file():
             self._saved, self._progress = read_state(run.last)
         self._start: Weights | None = None
-        if config.start_share and base is not None:
+        if config.start_fraction and base is not None:
             self._start = base if config.keep_classifier else base.without_classifier()
         classes = images.classes if config.cross_entropy else 0
         self._network = _network(config, classes, self._saved or base, resumed=self._saved is not None)
         ranks.take_first(list(self._network.get_parameters()))
-        if config.precision == "mixed":
-            import mindspore
-
-            mindspore.amp.auto_mixed_precision(self._network, "O2", dtype=mindspore.float16)
         self._stepper: Any = None
         self._interrupt = Interrupt()
 
@@ -306,7 +294,9 @@ class _Training:
         from osnet.training.state import mixed
 
         trained = weights_of(self._network)
-        return mixed(self._start, trained, self._config.start_share) if self._start and self._progress.step else trained
+        if self._start is None or not self._progress.step:
+            return trained
+        return mixed(self._start, trained, self._config.start_fraction)
 
     def _measure_held_out(self, epoch: int) -> float:
         images = self._images
@@ -324,7 +314,7 @@ class _Training:
         self._reporter.evaluation(OTHER, self._progress.step, epoch, ranking, "other people")
 
     def _measured(self, weights: Weights, query: Any, gallery: Any, protocol: str) -> Any:
-        from osnet.training.evaluating import measure
+        from osnet.training.cost import measure
 
         size = {"height": self._config.height, "width": self._config.width}
         return measure(weights.without_classifier(), query, gallery, protocol=protocol, **size)
@@ -362,7 +352,6 @@ class _Training:
     def _finish(self) -> None:
         if self._ranks.rank != 0:
             return
-        from osnet.training.curves import draw_curves
         from osnet.training.state import read_state
 
         measured = {line.get("kind") for line in self._run.metrics() if line.get("epoch", 0) > 0}

@@ -42,7 +42,7 @@ def circle(features: np.ndarray, labels: np.ndarray, margin: float, scale: float
     return total / len(labels)
 
 
-def contrastive(features: np.ndarray, labels: np.ndarray, temperature: float) -> float:
+def supervised_contrastive(features: np.ndarray, labels: np.ndarray, temperature: float) -> float:
     total = 0.0
     unit = [f / np.linalg.norm(f) for f in features.astype(float)]
     for i, a in enumerate(unit):

@@ -31,6 +31,24 @@ def test_an_unknown_key_is_named_with_the_nearest() -> None:
         TrainConfig.from_mapping({"learning_rte": 1})
 
 
+def test_old_keys_are_read_under_their_new_names() -> None:
+    with pytest.warns(DeprecationWarning, match="contrastive is now called supervised_contrastive"):
+        assert TrainConfig.from_mapping({"contrastive": 0.5}).supervised_contrastive == 0.5
+    with pytest.warns(DeprecationWarning, match="start_share is now called start_fraction"):
+        assert TrainConfig().replace(start_share=0.5).start_fraction == 0.5
+    with (
+        pytest.raises(OptionError, match="under the old name contrastive"),
+        pytest.warns(DeprecationWarning, match="now called"),
+    ):
+        TrainConfig.from_mapping({"contrastive": 0.5, "supervised_contrastive": 0.5})
+
+
+def test_mixed_precision_is_refused_and_fp32_of_an_old_run_is_not() -> None:
+    assert TrainConfig.from_mapping({"precision": "fp32"}) == TrainConfig()
+    with pytest.raises(OptionError, match=r"precision: expected fp32 .*got 'mixed'; remove the key"):
+        TrainConfig.from_mapping({"precision": "mixed"})
+
+
 def test_text_is_a_number_where_yaml_reads_it_as_text() -> None:
     assert TrainConfig(learning_rate="1e-3").learning_rate == 0.001  # type: ignore[arg-type]
 

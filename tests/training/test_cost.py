@@ -30,7 +30,7 @@ def test_the_result_is_that_of_the_best_epoch(tmp_path: Path) -> None:
         warn_if_fallen(costs(run))
     (message,) = (str(warning.message) for warning in caught)
     assert "people of street: mAP 0.4000 before, 0.3000 after epoch 2" in message
-    assert "start_share" in message
+    assert "start_fraction" in message
 
 
 def test_without_figures_before_there_is_nothing_to_compare(tmp_path: Path) -> None:

@@ -44,11 +44,11 @@ def test_circle_is_the_oracles(margin: float, scale: float) -> None:
 
 @pytest.mark.parametrize("temperature", [0.1, 1.0])
 def test_contrastive_is_the_oracles(temperature: float) -> None:
-    from osnet.training.losses import contrastive
+    from osnet.training.losses import supervised_contrastive
 
     features, labels = batch(5)
-    found = float(contrastive(ms.Tensor(features), ms.Tensor(labels), temperature).asnumpy())
-    assert found == pytest.approx(oracle.contrastive(features, labels, temperature), rel=1e-4)
+    found = float(supervised_contrastive(ms.Tensor(features), ms.Tensor(labels), temperature).asnumpy())
+    assert found == pytest.approx(oracle.supervised_contrastive(features, labels, temperature), rel=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -60,7 +60,7 @@ def test_batch_rank1_is_the_oracles(seed: int) -> None:
     assert found == pytest.approx(oracle.batch_rank1(features, labels))
 
 
-@pytest.mark.parametrize("name", ["batch_hard_triplet", "circle", "contrastive"])
+@pytest.mark.parametrize("name", ["batch_hard_triplet", "circle", "supervised_contrastive"])
 def test_gradients_of_equal_images_are_finite(name: str) -> None:
     """Two copies of one image have distance 0, where the square root has no slope."""
     from osnet.training import losses

@@ -10,7 +10,7 @@ from tests.oracles import optimizers as oracle
 
 def test_frozen_then_warm_up_then_cosine() -> None:
     config = TrainConfig(
-        epochs=10, frozen_epochs=2, frozen_learning_rate=5.0, warmup_epochs=2, learning_rate=1.0, final_share=0.1
+        epochs=10, frozen_epochs=2, frozen_learning_rate=5.0, warmup_epochs=2, learning_rate=1.0, final_fraction=0.1
     )
     rates = [learning_rate(config, step, 10) for step in range(100)]
     assert rates[:20] == [5.0] * 20

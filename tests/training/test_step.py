@@ -33,7 +33,9 @@ def after_two_steps(config: TrainConfig, *, compiled: bool) -> tuple[list[tuple[
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("changes", [{"accumulation": 1}, {"accumulation": 2, "cross_entropy": 0, "contrastive": 1}])
+@pytest.mark.parametrize(
+    "changes", [{"accumulation": 1}, {"accumulation": 2, "cross_entropy": 0, "supervised_contrastive": 1}]
+)
 def test_a_compiled_step_is_the_step_as_written(changes: dict[str, object]) -> None:
     # an epsilon that keeps Adam from making much of gradients that are all rounding
     config = TrainConfig(

@@ -83,11 +83,11 @@ def test_what_fails_after_an_epoch_does_not_cost_it(
         raise ImageError("a query is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr("osnet.training.evaluating.measure", fails)
+        patch.setattr("osnet.training.cost.measure", fails)
         with pytest.raises(ImageError):
             train(config, tmp_path / "run")
     assert read_weights_file(tmp_path / "run" / "last.ckpt").extras["step_num"] == STEPS // 2
-    monkeypatch.setattr("osnet.training.curves.draw_curves", fails)
+    monkeypatch.setattr("osnet.training.trainer.draw_curves", fails)
     with pytest.warns(UserWarning, match=r"no curves\.png: ImageError: a query is gone"):
         finished = resume(tmp_path / "run")
     assert finished.last.read_bytes() == undisturbed.last.read_bytes()
@@ -146,8 +146,7 @@ def test_the_base_is_frozen_in_the_first_stage(undisturbed: Run, config: TrainCo
         ({"data": ""}, DataError, "osnet synth"),
         ({"batch_size": 16}, DataError, "wants 8 identities"),
         ({"val_identities": 3}, DataError, "at most 2"),
-        ({"precision": "mixed"}, OptionError, "wants an Ascend device"),
-        ({"start_share": 0.5}, OptionError, "expected weights to start from, got the fresh network 'osnet_x0_25'"),
+        ({"start_fraction": 0.5}, OptionError, "expected weights to start from, got the fresh network 'osnet_x0_25'"),
         ({"other_data": "nowhere"}, DataError, "no data set at 'nowhere'"),
         ({"network": "osnet_x1_0"}, WeightsError, "expected osnet_x1_0, got osnet_x0_25"),
     ],
@@ -186,7 +185,7 @@ def test_what_a_run_costs_and_a_share_of_the_start(
     start = tmp_path / "start.ckpt"
     start.write_bytes(undisturbed.best.read_bytes())
     run = train(
-        config.replace(model=str(start), start_share=0.25, other_data=str(crops), eval_every=0), tmp_path / "run"
+        config.replace(model=str(start), start_fraction=0.25, other_data=str(crops), eval_every=0), tmp_path / "run"
     )
     lines = [line for line in run.metrics() if line["kind"] != "step"]
     kinds = ("evaluation", "other_evaluation")
