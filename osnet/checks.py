@@ -45,7 +45,7 @@ def check_number(
     Raises:
         OptionError: not a finite number, or outside the bounds.
     """
-    fits = not isinstance(value, bool) and isinstance(value, Real) and -_LARGEST <= value <= _LARGEST
+    fits = not isinstance(value, bool) and isinstance(value, Real) and bool(abs(value) <= _LARGEST)  # type: ignore[operator]
     if (
         not fits
         or (least is not None and value < least)
