@@ -113,7 +113,9 @@ class OpenVINOBackend:
         self._lock = threading.Lock()
         self._programs: dict[tuple[int, str], _Program] = {}
         self._calls = 0  # under way, of a few crops each
-        self.parallel = self._program(1, "THROUGHPUT").requests
+        single = self._program(1, "THROUGHPUT")
+        single(np.zeros((1, *size, 3), np.uint8))  # what is set up at a first run is not left to several threads
+        self.parallel = single.requests
         self._pool = ThreadPoolExecutor(self.parallel, thread_name_prefix="osnet-openvino")
 
     def _program(self, batch: int, hint: str) -> _Program:

@@ -56,6 +56,8 @@ def import_openvino() -> Any:
             if hidden is not None:
                 del sys.modules[_TELEMETRY]
                 sys.modules.update(hidden)
+        # The binding sets itself up at its first array; two threads that do so at once wait for each other for ever.
+        _ = openvino.Tensor(np.zeros(1, np.uint8), shared_memory=True).data
     return openvino
 
 
