@@ -57,7 +57,7 @@ def figures(weights: Weights, sets: list[DataSet]) -> list[float]:
     for data in sets:
         query, gallery = data.split("query"), data.split("gallery")
         protocol = evaluation_protocol(query, gallery, data)
-        found.append(measure(weights, query, gallery, protocol=protocol, height=256, width=128).mAP)
+        found.append(measure(weights, query, gallery, protocol=protocol).mAP)
     return found
 
 

@@ -13,17 +13,23 @@ torchreid's differ only in the last word of a norm layer, which `to_torchreid` a
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
-from osnet.errors import UnknownModelError
+from osnet.checks import check_integer
+from osnet.errors import OptionError, UnknownModelError
 
 FEATURE_DIM = 512
 """Length of a feature, the same for every variant."""
 
 INPUT_HEIGHT, INPUT_WIDTH = 256, 128
 """Size in pixels that every published OSNet was trained with."""
+
+INPUT_STEP = 16
+"""Height and width of an input are multiples of this, and at least 32: the network halves them four times."""
 
 NORM_EPSILON = 1e-5
 """Added to the variance by every norm layer, as torchreid and the model zoo have it."""
@@ -239,3 +245,36 @@ def from_torchreid(name: str) -> str:
             if word == theirs:
                 return f"{head}.{ours}"
     return name
+
+
+def check_size(size: Any, name: str = "size") -> tuple[int, int]:
+    """`size`, (height, width) in pixels, as an input of the network.
+
+    Raises:
+        OptionError: not two integers of at least 32 that are multiples of 16; the message starts with `name`.
+    """
+    try:
+        height, width = size
+    except (TypeError, ValueError):
+        raise OptionError(f"{name}: expected (height, width) in pixels, got {size!r:.80}") from None
+    for side, value in (("height", height), ("width", width)):
+        if check_integer(f"{name}, {side}", value, least=2 * INPUT_STEP) % INPUT_STEP:
+            raise OptionError(f"{name}, {side}: expected a multiple of {INPUT_STEP}, got {value}")
+    return int(height), int(width)
+
+
+def parse_size(text: str, name: str = "size") -> tuple[int, int]:
+    """(height, width) of a text such as ``256x128``.
+
+    Raises:
+        OptionError: as `check_size`.
+    """
+    match = re.fullmatch(r"([0-9]{1,4})x([0-9]{1,4})", text.strip(), re.ASCII)
+    if match is None:
+        raise OptionError(f"{name}: expected HEIGHTxWIDTH in pixels, such as 256x128, got {text!r:.80}")
+    return check_size((int(match[1]), int(match[2])), name)
+
+
+def size_text(size: tuple[int, int]) -> str:
+    """`size` as `parse_size` reads it."""
+    return f"{size[0]}x{size[1]}"

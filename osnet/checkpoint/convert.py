@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from osnet.checkpoint.formats import format_of
 from osnet.checkpoint.mindspore import write_ckpt
 from osnet.checkpoint.safetensors import write_safetensors
 from osnet.checkpoint.torch import write_torch
-from osnet.checkpoint.weights import Weights, read_weights_file
+from osnet.checkpoint.weights import DEFAULT_INPUT_SIZE, INPUT_SIZE, Weights, read_weights_file
 from osnet.errors import OptionError
 from osnet.files import PathLike, atomic_write, refuse_existing
+from osnet.variants import size_text
 
 
 def convert(src: PathLike, dst: PathLike, *, overwrite: bool = False, allow_nonfinite: bool = False) -> Weights:
@@ -43,6 +45,11 @@ def convert(src: PathLike, dst: PathLike, *, overwrite: bool = False, allow_nonf
         refuse_existing(target)
     weights = read_weights_file(src, allow_nonfinite=allow_nonfinite)
     atomic_write(target, encode(weights, kind), overwrite=overwrite)
+    if kind == "torch" and weights.input_size != DEFAULT_INPUT_SIZE:
+        size = size_text(weights.input_size)
+        warnings.warn(
+            f"{target.name}: a torch file does not hold the input size; give it yourself (size {size})", stacklevel=2
+        )
     return weights
 
 
@@ -61,12 +68,16 @@ def encode(weights: Weights, kind: str) -> bytes:
 def carried(weights: Weights, kind: str) -> Mapping[str, Any]:
     """The extras that a file of format `kind` keeps.
 
+    The input size, where it is not the usual 256x128, is one of them (`osnet.checkpoint.weights.INPUT_SIZE`).
+
     - ``.ckpt`` and ``.safetensors``: all that are arrays (MindSpore's optimizer state, counters, learning rate).
     - torch's: ``num_batches_tracked`` only, for a state dict with other names cannot be loaded strictly.
 
     Nested values, such as a torch optimizer's state, and text are not carried: MindSpore could not use them.
     """
     arrays = {name: value for name, value in weights.extras.items() if isinstance(value, np.ndarray)}
+    if weights.input_size != DEFAULT_INPUT_SIZE:
+        arrays[INPUT_SIZE] = np.array(weights.input_size, np.int64)
     if kind == "torch":
         return {
             name.removeprefix("module."): value

@@ -18,11 +18,26 @@ from osnet.checkpoint.formats import check_content, format_of
 from osnet.checkpoint.mindspore import read_ckpt
 from osnet.checkpoint.safetensors import read_safetensors
 from osnet.checkpoint.torch import find_state_dict, read_torch
-from osnet.errors import CheckpointError, WeightsError
+from osnet.errors import CheckpointError, OptionError, WeightsError
 from osnet.files import MAX_BYTES, PathLike, read_whole
-from osnet.variants import VARIANTS, Parameter, Variant, from_torchreid, parameters, to_torchreid
+from osnet.variants import (
+    INPUT_HEIGHT,
+    INPUT_WIDTH,
+    VARIANTS,
+    Parameter,
+    Variant,
+    check_size,
+    from_torchreid,
+    parameters,
+    to_torchreid,
+)
 
 Float32 = NDArray[np.float32]
+
+INPUT_SIZE = "input_size"
+"""Name of the array (2,), height and width in pixels, by which a file says what size it was trained at."""
+
+DEFAULT_INPUT_SIZE = (INPUT_HEIGHT, INPUT_WIDTH)
 
 _SHOWN = 5
 _FOLDED_TOLERANCE = 1e-4  # a folded variance may be 1 - NORM_EPSILON
@@ -41,6 +56,8 @@ class Weights:
         sha256: lower-case hexadecimal digest of the file's bytes, if these came from a file.
         source: file name or description, for messages.
         notes: what was changed on the way, such as a prefix removed or a cast from float16, for the user to read.
+        input_size: height and width in pixels that the network was trained at: what the file or the card says, else
+            (256, 128), the size of all published checkpoints.
     """
 
     variant: Variant
@@ -50,6 +67,7 @@ class Weights:
     sha256: str | None = None
     source: str = ""
     notes: tuple[str, ...] = ()
+    input_size: tuple[int, int] = DEFAULT_INPUT_SIZE
 
     def __post_init__(self) -> None:
         for array in self.arrays.values():
@@ -59,7 +77,7 @@ class Weights:
 
     def __reduce__(self) -> tuple[Any, ...]:
         values = (self.variant, self.num_classes, dict(self.arrays), dict(self.extras))
-        return type(self), (*values, self.sha256, self.source, self.notes)
+        return type(self), (*values, self.sha256, self.source, self.notes, self.input_size)
 
     @classmethod
     def from_arrays(
@@ -70,6 +88,7 @@ class Weights:
         sha256: str | None = None,
         allow_nonfinite: bool = False,
         extras: Mapping[str, Any] | None = None,
+        input_size: tuple[int, int] | None = None,
     ) -> Weights:
         """Find the network that `arrays` are the weights of.
 
@@ -82,6 +101,7 @@ class Weights:
             sha256: digest of the file that `arrays` came from.
             allow_nonfinite: take NaN and infinity too.
             extras: to be kept beside what is set aside from `arrays`.
+            input_size: see `Weights`; None for what the array ``input_size`` says.
 
         Raises:
             WeightsError: not the weights of an OSNet, or not all of them. One message lists every kind of fault:
@@ -94,6 +114,9 @@ class Weights:
         expected = _expected(variant, num_classes)
         left = {name: value for key, (name, value) in named.items() if key not in expected and _is_extra(key, expected)}
         _check_names(named, left, expected, variant, num_classes, where)
+        said = left.pop(INPUT_SIZE, None)
+        if input_size is None:
+            input_size = DEFAULT_INPUT_SIZE if said is None else _read_size(said, where)
         taken, notes = _as_float32(named, expected, allow_nonfinite, where)
         if prefix:
             notes = (f"the prefix {prefix!a} was removed from the names", *notes)
@@ -105,6 +128,7 @@ class Weights:
             sha256=sha256,
             source=source,
             notes=notes,
+            input_size=input_size,
         )
 
     @property
@@ -137,6 +161,14 @@ class Weights:
     def torchreid_arrays(self) -> dict[str, Float32]:
         """`arrays` under torchreid's names, in torchreid's order."""
         return {to_torchreid(name): array for name, array in self.arrays.items()}
+
+
+def _read_size(value: Any, where: str) -> tuple[int, int]:
+    sides = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
+    try:
+        return check_size(sides)
+    except OptionError as error:
+        raise WeightsError(f"{where}{INPUT_SIZE}: {error}") from error
 
 
 _Named = dict[str, tuple[str, Any]]

@@ -14,9 +14,11 @@ from osnet.cli.options import (
     Mirror,
     Model,
     Offline,
+    Size,
     Timeout,
     fetch_keywords,
     print_json,
+    read_size,
     say,
 )
 from osnet.escaping import printable
@@ -35,6 +37,7 @@ def embed(
     precision: Annotated[
         str, typer.Option(help="auto (fp32), fp32, bf16, or fast: bf16 where the processor has it.")
     ] = "auto",
+    size: Size = None,
     batch_size: Annotated[Optional[int], typer.Option(help="Crops computed together.")] = None,
     flip: Annotated[bool, typer.Option("--flip", help="Average with the mirror image; twice the work.")] = False,
     normalize: Annotated[bool, typer.Option(help="Features of length 1.")] = True,
@@ -65,6 +68,7 @@ def embed(
         model,
         backend=backend,
         precision=precision,
+        size=read_size(size),
         batch_size=batch_size,
         normalize=normalize,
         flip=flip,

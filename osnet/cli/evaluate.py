@@ -14,9 +14,11 @@ from osnet.cli.options import (
     CacheDir,
     Mirror,
     Offline,
+    Size,
     Timeout,
     fetch_keywords,
     print_json,
+    read_size,
     say,
 )
 from osnet.errors import OptionError, OsnetError
@@ -71,6 +73,7 @@ def evaluate(
     precision: Annotated[
         str, typer.Option(help="auto (fp32), fp32, bf16, or fast: bf16 where the processor has it.")
     ] = "auto",
+    size: Size = None,
     seed: Annotated[int, typer.Option(help="Of drawn query and gallery splits.")] = 0,
     thresholds: Annotated[
         bool, typer.Option("--thresholds", help="Thresholds too: for two images to be one person, and for strangers.")
@@ -102,6 +105,8 @@ def evaluate(
     models = model or ["osnet"]
     if calibrate and (len(models) > 1 or len(data) > 1):
         raise OptionError("--calibrate wants one model and one data set: thresholds are of one checkpoint")
+    if calibrate and size:
+        raise OptionError("--calibrate takes no --size: thresholds are of the size that the checkpoint was trained at")
     if calibrate and calibrate.is_dir():
         raise OptionError(f"--calibrate {calibrate} is a folder; name a file, such as {calibrate / 'thresholds.json'}")
     if calibrate and not calibrate.absolute().parent.is_dir():
@@ -110,6 +115,7 @@ def evaluate(
         from osnet.report.report import prepare_folder
 
         prepare_folder(report)
+    chosen = read_size(size)
     many = len(models) * len(data) > 1
     results: list[dict[str, Any]] = []
     named: set[str] = set()
@@ -124,7 +130,7 @@ def evaluate(
 
             for result in evaluate_all(
                 models, data, dataset=dataset, metric=metric, protocol=protocol, rerank=rerank, k1=k1, k2=k2,
-                lambda_value=lambda_value, flip=flip, pool=pool, backend=backend, precision=precision,
+                lambda_value=lambda_value, flip=flip, pool=pool, backend=backend, precision=precision, size=chosen,
                 distractors=distractors, seed=seed, cache=cache, progress=show,
                 **fetch_keywords(cache_dir, offline, mirror, allow_host, allow_http, timeout),
             ):  # fmt: skip
@@ -290,6 +296,7 @@ def print_notes(results: list[dict[str, Any]]) -> None:
     if first["rerank"]:
         how.append("rerank (k1 {k1}, k2 {k2}, lambda {lambda})".format_map(first["rerank_settings"]))
     how += ["flip"] if first["flip"] else []
+    how += [f"images of {size}" for size in dict.fromkeys(row["size"] for row in results)]
     how += [f"tracklets pooled by {first['pool']}"] if first["pool"] else []
     say()
     say(f"{', '.join(how)}, {first['precision']} by {first['backend']}. Rank-k is CMC at k. Figures in %.")

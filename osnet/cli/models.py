@@ -56,14 +56,15 @@ def info(model: ModelArgument = "osnet", as_json: AsJson = False) -> None:
 
 
 def _describe(model: str) -> dict[str, Any]:
+    from osnet.checkpoint.weights import DEFAULT_INPUT_SIZE
     from osnet.models.load import names_weights_file
-    from osnet.variants import FEATURE_DIM, INPUT_HEIGHT, INPUT_WIDTH, VARIANTS
+    from osnet.variants import FEATURE_DIM, VARIANTS, size_text
 
-    sizes = {"input": f"{INPUT_HEIGHT}x{INPUT_WIDTH} RGB", "feature": FEATURE_DIM}
+    sizes = {"input": f"{size_text(DEFAULT_INPUT_SIZE)} RGB", "feature": FEATURE_DIM}
     if model in VARIANTS:
         return {"network": model, "parameters": _size(model), **sizes, "weights": "none published for this name alone"}
     if names_weights_file(model):
-        return {**_file(model), **sizes}
+        return {**sizes, **_file(model)}
     from osnet.hub.cache import cache_path
     from osnet.hub.catalog import addresses, get_card
     from osnet.hub.fetch import file_beside
@@ -77,12 +78,14 @@ def _describe(model: str) -> dict[str, Any]:
         "file": str(path),
         "cached": path.exists(),
         **sizes,
+        **({"input": f"{size_text(card.input_size)} RGB"} if card.input_size else {}),
     }
 
 
 def _file(model: str) -> dict[str, Any]:
     from osnet.checkpoint.weights import read_weights_file
     from osnet.hub.catalog import list_cards
+    from osnet.variants import size_text
 
     weights = read_weights_file(model)
     return {
@@ -91,6 +94,7 @@ def _file(model: str) -> dict[str, Any]:
         "parameters": _size(weights.variant.name),
         "classifier": weights.num_classes,
         "set_aside": len(weights.extras),
+        "input": f"{size_text(weights.input_size)} RGB",
         "sha256": weights.sha256,
         "published_as": [card.uid for card in list_cards() if card.checkpoint.sha256 == weights.sha256],
         "batch_norm": "folded: for inference, not to train from" if weights.folded else "with statistics",

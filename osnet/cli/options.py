@@ -22,6 +22,14 @@ Model = Annotated[
 ModelArgument = Annotated[
     str, typer.Argument(help="osnet, an alias (osnet_market1501), a hub uid, a card (.md) or weights (.ckpt .pth ...).")
 ]
+Size = Annotated[
+    Optional[str],
+    typer.Option(
+        "--size",
+        metavar="HxW",
+        help="Height and width that images are resized to; default: what the checkpoint was trained at.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 CacheDir = Annotated[Optional[Path], typer.Option("--cache-dir", help="Folder of the cache (OSNET_CACHE).")]
 Offline = Annotated[Optional[bool], typer.Option("--offline", help="Never use the network (OSNET_OFFLINE).")]
@@ -60,6 +68,13 @@ def fetch_keywords(
         "allow_http": allow_http,
         "timeout": timeout,
     }
+
+
+def read_size(size: Optional[str]) -> Optional[tuple[int, int]]:
+    """(height, width) that ``--size`` gives; None where it is not given."""
+    from osnet.variants import parse_size
+
+    return None if size is None else parse_size(size, "--size")
 
 
 NOBODY_READS = 141

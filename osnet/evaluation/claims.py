@@ -94,6 +94,8 @@ def why_not_comparable(claim: Claim, data: DataSet, settings: dict[str, Any]) ->
         return (
             f"it was measured with metric {claim.metric}, and this is {settings['metric']}; say --metric {claim.metric}"
         )
+    if settings["other_size"]:
+        return f"published figures are at the checkpoint's own input size, and this is {settings['other_size']}"
     other = [name for name in ("rerank", "flip", "pool") if settings[name]]
     if other:
         return f"published figures are without {' and '.join(other)}"

@@ -28,6 +28,7 @@ from osnet.hub.settings import read_settings
 from osnet.inference.embedder import Embedder, normalise
 from osnet.inference.feature_cache import Progress, embed_cached
 from osnet.models.load import ModelLike, read_weights
+from osnet.variants import check_size, size_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,6 +58,7 @@ class Evaluation:
         ranking: mAP, CMC, mINP and each query's own figures.
         distances: re-ranked, float32 (Q, G); None without re-ranking.
         metric, protocol, rerank, flip, pool, backend, precision: how it was done.
+        size: height and width in pixels that images were resized to.
         rerank_settings: ``k1``, ``k2`` and ``lambda``; None without re-ranking.
         claims: of published cards of this checkpoint, the model's own card first.
         computed: number of images whose features were computed; the others were cached.
@@ -81,6 +83,7 @@ class Evaluation:
     pool: str | None
     backend: str
     precision: str
+    size: tuple[int, int]
     claims: tuple[Claim, ...]
     computed: int
     findings: tuple[str, ...]
@@ -127,7 +130,8 @@ class Evaluation:
         if not self.claims:
             return None
         claim, *others = self.claims
-        reason = why_not_comparable(claim, self.data, vars(self))
+        other_size = None if self.size == self.weights.input_size else size_text(self.size)
+        reason = why_not_comparable(claim, self.data, {**vars(self), "other_size": other_size})
         return {
             "text": claim.text,
             "mAP": claim.mAP,
@@ -159,6 +163,7 @@ class Evaluation:
             "sha256": self.weights.sha256,
             "backend": self.backend,
             "precision": self.precision,
+            "size": size_text(self.size),
             "computed": self.computed,
             "claim": self.claim_beside(),
             "findings": list(self.findings),
@@ -192,6 +197,7 @@ def evaluate(
     pool: str | None = None,
     backend: str = "auto",
     precision: str = "auto",
+    size: tuple[int, int] | None = None,
     distractors: bool = False,
     seed: int = 0,
     cache: bool = True,
@@ -213,7 +219,7 @@ def evaluate(
         k1, k2, lambda_value: as `osnet.rerank`; without `rerank` they change nothing.
         flip: average features with those of the mirror image.
         pool: ``mean``: one feature for each tracklet; the data set must have tracklets.
-        backend, precision: as `osnet.Embedder`.
+        backend, precision, size: as `osnet.Embedder`.
         distractors: add the 500,000 of Market-1501.
         seed: of the division into query and gallery where the data has none, and of ``cuhk03``'s gallery shots.
         cache: look features up that were computed before, and keep those that are computed now.
@@ -229,7 +235,7 @@ def evaluate(
     return next(
         evaluate_all(
             [model], [data], dataset=dataset, metric=metric, protocol=protocol, rerank=rerank, k1=k1, k2=k2,
-            lambda_value=lambda_value, flip=flip, pool=pool, backend=backend, precision=precision,
+            lambda_value=lambda_value, flip=flip, pool=pool, backend=backend, precision=precision, size=size,
             distractors=distractors, seed=seed, cache=cache, progress=progress, **fetch,
         )
     )  # fmt: skip
@@ -250,6 +256,7 @@ def evaluate_all(
     pool: str | None = None,
     backend: str = "auto",
     precision: str = "auto",
+    size: tuple[int, int] | None = None,
     distractors: bool = False,
     seed: int = 0,
     cache: bool = True,
@@ -268,6 +275,8 @@ def evaluate_all(
         get_protocol(protocol)
     if pool is not None and pool not in POOLS:
         raise OptionError(f"unknown pool {pool!r}. Known: {', '.join(POOLS)}.")
+    if size is not None:
+        check_size(size)
     store = read_settings(cache_dir=fetch.get("cache_dir")).cache if cache else None
     tasks = [_task(one, dataset, protocol, pool, distractors, seed) for one in data]
     all_weights = [read_weights(model, **fetch) for model in models]
@@ -276,7 +285,7 @@ def evaluate_all(
 
     def results() -> Iterator[Evaluation]:
         for model, weights in zip(models, all_weights):
-            embedder = Embedder(weights, backend=backend, precision=precision, flip=flip, normalize=False)
+            embedder = Embedder(weights, backend=backend, precision=precision, size=size, flip=flip, normalize=False)
             for place, task in enumerate(tasks):
                 paths = [record.path for record in (*task.query, *task.gallery)]
                 features, computed, bad = embed_cached(embedder, paths, store, progress)
@@ -300,7 +309,8 @@ def evaluate_all(
                 yield Evaluation(
                     _name(model, weights), weights, task.data, query, gallery, query_features, gallery_features,
                     ranking, distances, metric, task.protocol, rerank, settings, flip, pool, embedder.backend,
-                    embedder.precision, claims_of(model, weights.sha256), computed, findings, task.left_out,
+                    embedder.precision, embedder.size, claims_of(model, weights.sha256), computed, findings,
+                    task.left_out,
                 )  # fmt: skip
 
     return results()

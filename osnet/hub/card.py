@@ -14,8 +14,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from osnet.errors import CardError, UnknownModelError
+from osnet.errors import CardError, OptionError, UnknownModelError
 from osnet.files import open_regular
+from osnet.variants import parse_size
 from osnet.yaml_files import MAX_BYTES, decode, kind, read_yaml
 
 REQUIRED = (
@@ -36,6 +37,9 @@ REQUIRED = (
     "summary",
 )
 """Keys that a card must have; ``trained-on`` will do for ``train-dataset``, whose values mindspore_hub limits."""
+
+INPUT_SIZE = "input-size"
+"""Key, such as ``128x64``, that a card may have; without it the checkpoint was trained at 256x128."""
 
 ASSET_KEYS = ("file-format", "asset-link", "asset-sha256")
 
@@ -98,6 +102,11 @@ class Card:
     def fields(self) -> Mapping[str, str]:
         """Read-only: every front-matter key whose value is text, as written."""
         return MappingProxyType(dict(self.entries))
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """Height and width in pixels that the checkpoint was trained at; None where the card has no ``input-size``."""
+        return parse_size(self.fields[INPUT_SIZE]) if INPUT_SIZE in self.fields else None
 
     @property
     def checkpoint(self) -> Asset:
@@ -241,6 +250,11 @@ def _check_values(entries: Mapping[str, str], name: str) -> None:
     for key in ("mindspore-version", "model-version"):
         if not _VERSION.fullmatch(entries[key]):
             raise CardError(f"{name}: expected a version such as 1.10 for {key!r}, got {entries[key]!r:.80}")
+    if INPUT_SIZE in entries:
+        try:
+            parse_size(entries[INPUT_SIZE], repr(INPUT_SIZE))
+        except OptionError as error:
+            raise CardError(f"{name}: {error}") from None
     match = _DATE.fullmatch(entries["update-time"])
     try:
         if match is None:

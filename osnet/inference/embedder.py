@@ -19,11 +19,11 @@ from PIL import Image
 from osnet._version import __version__
 from osnet.checkpoint.weights import Weights
 from osnet.checks import check_bool, check_choice, check_integer
-from osnet.errors import DataError, HashError, ImageError, OptionError
+from osnet.errors import DataError, HashError, ImageError
 from osnet.inference.backends import Backend, create_backend
 from osnet.inference.images import ImageLike, check_color, crop_boxes, prepare
 from osnet.models.load import ModelLike, is_network, names_weights_file, read_weights
-from osnet.variants import FEATURE_DIM, INPUT_HEIGHT, INPUT_WIDTH
+from osnet.variants import FEATURE_DIM, check_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,8 +97,8 @@ class Embedder:
         precision: ``auto`` and ``fp32`` give the same features on every machine, as features that are kept must be.
             ``bf16`` is about twice as fast on processors that have it and gives other features (cosine to fp32 on
             6,732 real crops: 0.999 in the mean, 0.991 at least); ``fast`` is bf16 where the processor has it.
-        size: height and width that pictures are resized to, multiples of 16; None for the (256, 128) of the published
-            checkpoints.
+        size: height and width that pictures are resized to, multiples of 16; None for the size that the
+            checkpoint was trained at (`Weights.input_size`).
         batch_size: crops computed together when there are many; None takes what suits the backend.
         normalize: features of length 1, so that their dot product is the cosine similarity. An all-zero feature stays.
         flip: average the features of each picture and its mirror image (before normalising); twice the work.
@@ -132,7 +132,8 @@ class Embedder:
         **fetch: Any,
     ) -> None:
         check_color(color)
-        self.size = _check_size(size)
+        if size is not None:
+            size = check_size(size)
         if batch_size is not None:
             check_integer("batch_size", batch_size, least=1)
         self.normalize = check_bool("normalize", normalize)
@@ -140,6 +141,7 @@ class Embedder:
         self.color = color
         self.on_bad_box = check_choice("on_bad_box", on_bad_box, BAD_BOXES)
         self.weights = read_weights(model, **fetch)
+        self.size = size or self.weights.input_size
         if self.weights.extras:  # an optimizer's state, which a pickle would carry along
             self.weights = replace(self.weights, extras={})
         self._model = self.weights if isinstance(model, Weights) or is_network(model) else _lasting(model)
@@ -293,19 +295,6 @@ def _leave_to_parent() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_leave_to_parent)
-
-
-def _check_size(size: Any) -> tuple[int, int]:
-    if size is None:
-        return INPUT_HEIGHT, INPUT_WIDTH
-    try:
-        height, width = size
-    except (TypeError, ValueError):
-        raise OptionError(f"size: expected (height, width) in pixels or None, got {size!r:.80}") from None
-    for name, value in (("height", height), ("width", width)):
-        if check_integer(f"size, {name}", value, least=32) % 16:
-            raise OptionError(f"size, {name}: expected a multiple of 16, got {value}")
-    return int(height), int(width)
 
 
 def _lasting(model: Any) -> Any:

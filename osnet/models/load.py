@@ -10,7 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Union
 
 from osnet.checkpoint.formats import SUFFIXES, known_format
@@ -158,6 +158,7 @@ def set_weights(network: OSNet, weights: Weights) -> LoadReport:
     )
     network.load_report = report
     network.folded = weights.folded
+    network.input_size = weights.input_size
     return report
 
 
@@ -239,8 +240,11 @@ def weights_of(network: Any) -> Weights:
     Raises:
         WeightsError: not an OSNet, or NaN or infinity among the parameters.
     """
+    from osnet.models.network import OSNet
+
     arrays = {name: parameter.asnumpy().copy() for name, parameter in network.parameters_dict().items()}
-    return Weights.from_arrays(arrays, source=f"the network {type(network).__name__}")
+    size = next((cell.input_size for _, cell in network.cells_and_names() if isinstance(cell, OSNet)), None)
+    return Weights.from_arrays(arrays, source=f"the network {type(network).__name__}", input_size=size)
 
 
 def read_weights(model: ModelLike = "osnet", **fetch: Any) -> Weights:
@@ -293,4 +297,5 @@ def read_weights(model: ModelLike = "osnet", **fetch: Any) -> Weights:
     except UnknownModelError as error:
         raise UnknownModelError(f"{error} A path to weights ends in one of {' '.join(SUFFIXES)}.") from error
     # The card says what the file is; in the cache it may have any name.
-    return weights_from_bytes(file.data, file_name(file.card.checkpoint.link), sha256=file.sha256)
+    weights = weights_from_bytes(file.data, file_name(file.card.checkpoint.link), sha256=file.sha256)
+    return replace(weights, input_size=file.card.input_size or weights.input_size)

@@ -19,7 +19,7 @@ import mindspore
 from mindspore import Tensor, nn, ops
 from mindspore.common.initializer import HeNormal, Normal, initializer
 
-from osnet.variants import FEATURE_DIM, GATE_REDUCTION, NORM_EPSILON, STREAMS, Block, Variant
+from osnet.variants import FEATURE_DIM, GATE_REDUCTION, INPUT_HEIGHT, INPUT_WIDTH, NORM_EPSILON, STREAMS, Block, Variant
 
 
 class FoldedNormWarning(UserWarning):
@@ -197,6 +197,7 @@ class OSNet(nn.Cell):
         super().__init__()
         self.variant_name = variant.name
         self.load_report: Any = None
+        self.input_size = (INPUT_HEIGHT, INPUT_WIDTH)
         self.folded = False
         self.num_classes = num_classes
         self.feature_dim = FEATURE_DIM

@@ -27,16 +27,14 @@ _IN_A_ROW = 6
 
 
 def activation_maps(weights: Weights, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Maps (N, 16, 8), each of length 1, of crops uint8 (N, 256, 128, 3) in RGB, computed in float32.
+    """Maps (N, H / 16, W / 16), each of length 1, of crops uint8 (N, H, W, 3) in RGB, computed in float32.
 
     Raises:
         DependencyError: OpenVINO is missing.
     """
-    network = (
-        import_openvino()
-        .Core()
-        .compile_model(build_graph(weights, images=True, feature_map=True), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    )
+    height, width = crops.shape[1:3]
+    graph = build_graph(weights, images=True, feature_map=True, height=height, width=width)
+    network = import_openvino().Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     last = np.concatenate([network([crop[None]])["feature_map"] for crop in crops])
     strength = np.abs(last).sum(axis=1)
     length = np.sqrt((strength.astype(np.float64) ** 2).sum(axis=(1, 2), keepdims=True))
@@ -45,7 +43,7 @@ def activation_maps(weights: Weights, crops: NDArray[np.uint8]) -> NDArray[np.fl
 
 
 def overlay(crop: NDArray[np.uint8], strength: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """`crop` (256, 128, 3) with `strength` (h, w) in colour over it: weak places stay dark, strong ones glow."""
+    """`crop` (H, W, 3) with `strength` (h, w) in colour over it: weak places stay dark, strong ones glow."""
     from matplotlib import colormaps
 
     low, high = float(strength.min()), float(strength.max())
@@ -59,12 +57,13 @@ def overlay(crop: NDArray[np.uint8], strength: NDArray[np.float32]) -> NDArray[n
     return laid
 
 
-def draw(weights: Weights, paths: Sequence[Path], captions: Sequence[str]) -> Figure:
-    """Each crop of `paths` beside itself with its activation map, under its caption."""
+def draw(weights: Weights, paths: Sequence[Path], captions: Sequence[str], size: tuple[int, int]) -> Figure:
+    """Each crop of `paths`, resized to `size`, beside itself with its activation map, under its caption."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    crops = np.stack([prepare(path) for path in paths])
+    height, width = size
+    crops = np.stack([prepare(path, height=height, width=width) for path in paths])
     maps = activation_maps(weights, crops)
     columns = min(_IN_A_ROW, len(paths))
     rows = -(-len(paths) // columns)
@@ -73,7 +72,7 @@ def draw(weights: Weights, paths: Sequence[Path], captions: Sequence[str]) -> Fi
     cells = np.atleast_1d(made.subplots(rows, columns, squeeze=False)).reshape(-1)
     for axes in cells:
         axes.set_axis_off()
-    gap = np.full((256, 6, 3), 255, np.uint8)
+    gap = np.full((height, 6, 3), 255, np.uint8)
     for axes, crop, strength, caption in zip(cells, crops, maps, captions):
         axes.imshow(np.concatenate([crop, gap, overlay(crop, strength)], axis=1), interpolation="lanczos")
         role, _, who = caption.partition("\n")

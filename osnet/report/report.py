@@ -25,6 +25,7 @@ from osnet.image_files import decoded
 from osnet.report import activation, charts
 from osnet.report.identity_map import identity_map
 from osnet.report.matches import RIGHT, WRONG, Answer, by_difficulty, confusions, first_answers, nearest
+from osnet.variants import size_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -184,7 +185,9 @@ def _pictures(
         "roc": lambda: charts.roc(pairs, point) if pairs and point else None,
         "similarities": lambda: charts.similarities(pairs, point) if pairs and point else None,
         "identities": lambda: identity_map(evaluation, [*confused, *shown]),
-        "activation": lambda: activation.draw(evaluation.weights, paths, [*map(text_of_name, captions)]),
+        "activation": lambda: activation.draw(
+            evaluation.weights, paths, [*map(text_of_name, captions)], evaluation.size
+        ),
     }
     made, failed = dict.fromkeys(draw, b""), []
     for name, figure in draw.items():
@@ -307,7 +310,8 @@ def _how(evaluation: Evaluation, summary: dict[str, Any]) -> list[tuple[str, str
         ("re-ranking", "k-reciprocal, " + ", ".join(f"{k} {v:g}" for k, v in settings.items()) if settings else "none"),
         (
             "features",
-            f"{evaluation.precision} by {evaluation.backend}" + (", with mirror image" if evaluation.flip else ""),
+            f"{size_text(evaluation.size)}, {evaluation.precision} by {evaluation.backend}"
+            + (", with mirror image" if evaluation.flip else ""),
         ),
     ]
     claim = summary["claim"]

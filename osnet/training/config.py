@@ -14,12 +14,12 @@ from typing import Any, Union
 from osnet.checks import check_bool, check_choice, check_integer, check_number
 from osnet.errors import OptionError
 from osnet.files import atomic_write, open_regular
+from osnet.variants import INPUT_STEP
 from osnet.yaml_files import MAX_BYTES, decode, kind, read_yaml
 
 SAMPLERS = ("random", "pk")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "multistep")
-STRIDE = 16
 
 
 @dataclass(frozen=True)
@@ -256,8 +256,8 @@ def _check(c: TrainConfig) -> None:
     """Refuse values that do not fit each other."""
     for name in ("height", "width"):
         value = getattr(c, name)
-        if value < 32 or value % STRIDE:
-            raise OptionError(f"{name}: expected a multiple of {STRIDE} of at least 32, got {value}")
+        if value < 32 or value % INPUT_STEP:
+            raise OptionError(f"{name}: expected a multiple of {INPUT_STEP} of at least 32, got {value}")
     if c.batch_size < 2:
         raise OptionError("batch_size: expected at least 2, since batch norm needs several images, got 1")
     of_pairs = c.triplet + c.circle + c.supervised_contrastive

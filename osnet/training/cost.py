@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from osnet.checkpoint.weights import Weights
 from osnet.data.records import Record, cameras, persons
 from osnet.evaluation.ranking import Ranking, rank
-from osnet.inference.embedder import prefetch
-from osnet.inference.images import prepare
+from osnet.inference.embedder import Embedder
 from osnet.training.config import TrainConfig
 from osnet.training.dataset import TrainingImages
 from osnet.training.run import Run
@@ -100,37 +95,16 @@ def warn_if_fallen(found: list[Cost]) -> None:
             warnings.warn(f"features became worse for {cost}; {_KEEP_MORE}", CostWarning, stacklevel=3)
 
 
-def extract(weights: Weights, paths: Sequence[Path], *, height: int, width: int) -> NDArray[np.float32]:
-    """Features (N, 512) in fp32, not normalised, of image files resized to (height, width).
+def measure(weights: Weights, query: Sequence[Record], gallery: Sequence[Record], *, protocol: str) -> Ranking:
+    """mAP and CMC by cosine distance, in fp32, of images at the input size of `weights`.
 
     Raises:
-        ImageError: a file that is no image.
+        ImageError: a file that cannot be read as an image.
         DependencyError: OpenVINO is missing.
+        Errors of `osnet.rank`.
     """
-    from osnet.models.graph import build_graph, import_openvino
-
-    graph = build_graph(weights, images=True, height=height, width=width)
-    network = import_openvino().Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-
-    def load(path: Path) -> NDArray[Any]:
-        return prepare(path, height=height, width=width)
-
-    def features() -> Iterator[NDArray[np.float32]]:
-        batch = []
-        for place, image in enumerate(prefetch(load, paths), 1):
-            batch.append(image)
-            if len(batch) == _BATCH or place == len(paths):
-                yield network([np.stack(batch)])[0].copy()
-                batch.clear()
-
-    return np.concatenate(list(features()))
-
-
-def measure(
-    weights: Weights, query: Sequence[Record], gallery: Sequence[Record], *, protocol: str, height: int, width: int
-) -> Ranking:
-    """mAP and CMC by cosine distance; errors as `extract` and `osnet.rank`."""
-    features = extract(weights, [r.path for r in (*query, *gallery)], height=height, width=width)
+    embedder = Embedder(weights, precision="fp32", batch_size=_BATCH)
+    features = embedder([r.path for r in (*query, *gallery)])
     return rank(
         features[: len(query)],
         features[len(query) :],

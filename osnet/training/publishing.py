@@ -11,13 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from osnet.checkpoint.mindspore import write_ckpt
-from osnet.checkpoint.weights import read_weights_file
+from osnet.checkpoint.weights import DEFAULT_INPUT_SIZE, read_weights_file
+from osnet.checkpoint.weights import INPUT_SIZE as INPUT_SIZE_ARRAY
 from osnet.errors import CardError, OptionError
 from osnet.files import atomic_write
-from osnet.hub.card import Asset, Card, parse_card, render_card
+from osnet.hub.card import INPUT_SIZE, Asset, Card, parse_card, render_card
 from osnet.mshub import rules
 from osnet.training.run import Run
+from osnet.variants import size_text
 
 REPOSITORY = "https://gitee.com/mindspore/models/tree/master/research/cv/osnet"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
@@ -85,13 +89,16 @@ def publish_run(
     name = name or re.sub(r"[^a-z0-9_]+", "_", f"{weights.variant.name}_{dataset}".lower()).strip("_")
     if not _NAME.fullmatch(name):
         raise OptionError(f"name: expected lower-case letters, digits and _, got {name!r:.80}")
+    size = (opened.config.height, opened.config.width)
     arrays: dict[str, Any] = dict(weights.published_order())
+    if size != DEFAULT_INPUT_SIZE:
+        arrays[INPUT_SIZE_ARRAY] = np.array(size, np.int64)  # for whoever takes the file without its card
     if with_optimizer:
         arrays.update({key: value for key, value in weights.extras.items() if key not in _RUN_STATE})
     data = write_ckpt(arrays)
     digest = hashlib.sha256(data).hexdigest()
     found = _evaluation(opened, int(weights.extras["step_num"]))
-    card = _card(opened, weights.variant.name, name, dataset, author, user_id, license, base_url, digest, found)
+    card = _card(opened, weights.variant.name, name, dataset, author, user_id, license, base_url, digest, size, found)
     folder = Path(out) if out is not None else opened.root / "published"
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / f"{name}.ckpt"
@@ -116,6 +123,7 @@ def _card(
     license: str,
     base_url: str,
     sha256: str,
+    size: tuple[int, int],
     found: dict[str, Any] | None,
 ) -> Card:
     entries = {
@@ -124,6 +132,7 @@ def _card(
         "module-type": "cv",
         "fine-tunable": "True",
         "model-version": "1.0",
+        INPUT_SIZE: size_text(size),
         rules.dataset_key(dataset): dataset,
         **({"evaluation": f"mAP{100 * found['mAP']:.1f}"} if found else {}),
         "author": author,

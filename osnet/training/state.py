@@ -15,7 +15,7 @@ from mindspore import Parameter, Tensor
 from numpy.typing import NDArray
 
 from osnet.checkpoint.mindspore import write_ckpt
-from osnet.checkpoint.weights import Weights, read_weights_file
+from osnet.checkpoint.weights import INPUT_SIZE, Weights, read_weights_file
 from osnet.errors import CheckpointError, DataError
 from osnet.files import atomic_write
 from osnet.models.network import OSNet
@@ -48,7 +48,7 @@ def mixed(start: Weights, trained: Weights, share: float) -> Weights:
         name: (1 - share) * array + share * start.arrays[name] if name in start.arrays else array
         for name, array in trained.arrays.items()
     }
-    return Weights.from_arrays(arrays, source=trained.source)
+    return Weights.from_arrays(arrays, source=trained.source, input_size=trained.input_size)
 
 
 def save_state(
@@ -64,6 +64,7 @@ def save_state(
         DiskError: the disk is full or refuses; what stood at `path` is untouched.
     """
     arrays: dict[str, NDArray[Any]] = dict(weights.published_order())
+    arrays[INPUT_SIZE] = np.array(weights.input_size, np.int64)
     arrays["global_step"] = np.array([progress.step], np.int32)
     arrays.update({name: p.asnumpy() for name, p in optimizer.items()})
     arrays["learning_rate"] = np.array(rate, np.float32)

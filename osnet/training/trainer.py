@@ -153,6 +153,7 @@ class _Training:
             self._start = base if config.keep_classifier else base.without_classifier()
         classes = images.classes if config.cross_entropy else 0
         self._network = _network(config, classes, self._saved or base, resumed=self._saved is not None)
+        self._network.input_size = (config.height, config.width)
         ranks.take_first(list(self._network.get_parameters()))
         self._stepper: Any = None
         self._interrupt = Interrupt()
@@ -316,8 +317,7 @@ class _Training:
     def _measured(self, weights: Weights, query: Any, gallery: Any, protocol: str) -> Any:
         from osnet.training.cost import measure
 
-        size = {"height": self._config.height, "width": self._config.width}
-        return measure(weights.without_classifier(), query, gallery, protocol=protocol, **size)
+        return measure(weights.without_classifier(), query, gallery, protocol=protocol)
 
     def _evaluate(self, epoch: int) -> bool:
         """Measure, if it is time to; whether the result is the best so far, or the last where nothing is held out."""

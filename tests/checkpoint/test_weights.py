@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from osnet.checkpoint.convert import convert
 from osnet.checkpoint.mindspore import read_ckpt, write_ckpt
 from osnet.checkpoint.safetensors import write_safetensors
 from osnet.checkpoint.torch import write_torch
@@ -325,3 +326,23 @@ def test_the_real_checkpoint(shared: Path) -> None:
     path = shared / "data" / "real" / "osnet_x0_25_msmt17.ckpt"
     weights = read_weights_file(path)
     assert (weights.variant.name, weights.num_classes, len(weights.arrays)) == ("osnet_x0_25", 0, 485)
+
+
+def test_a_file_says_the_input_size_and_keeps_it_when_converted(tmp_path: Path) -> None:
+    path = tmp_path / "run.ckpt"
+    path.write_bytes(write_ckpt({**ARRAYS, "input_size": np.array([128, 64])}))
+    weights = read_weights_file(path)
+    assert weights.input_size == pickle.loads(pickle.dumps(weights)).input_size == (128, 64)
+    assert "input_size" not in weights.extras
+    for name in ("a.safetensors", "b.ckpt"):
+        convert(path, tmp_path / name)
+        assert read_weights_file(tmp_path / name).input_size == (128, 64)
+    with pytest.warns(UserWarning, match=r"c\.pth: a torch file does not hold the input size.*128x64"):
+        convert(path, tmp_path / "c.pth")
+    assert read_weights_file(tmp_path / "c.pth").input_size == (256, 128)
+
+
+@pytest.mark.parametrize("size", [[128, 60], [128], [0, 64], [128.0, 64.0], 128, [[128, 64]]])
+def test_an_impossible_input_size_is_refused(size: object) -> None:
+    with pytest.raises(WeightsError, match="a file: input_size: size"):
+        Weights.from_arrays({**ARRAYS, "input_size": np.array(size)}, source="a file")

@@ -87,6 +87,19 @@ def test_figures_are_those_of_plain_loops(weights: Weights, market: Path, metric
 
 
 @pytest.mark.slow
+def test_a_checkpoint_is_evaluated_at_its_own_size_unless_told_otherwise(weights: Weights, market: Path) -> None:
+    small = replace(weights, input_size=(64, 32))
+    own = osnet.evaluate(small, market)
+    told = osnet.evaluate(weights, market, size=(64, 32))
+    usual = osnet.evaluate(small, market, size=(256, 128))
+    assert (own.size, told.to_dict()["size"], usual.size) == ((64, 32), "64x32", (256, 128))
+    np.testing.assert_array_equal(own.query_features, told.query_features)
+    assert np.abs(own.query_features - usual.query_features).max() > 0.01
+    with pytest.raises(OptionError, match="size, width: expected a multiple of 16, got 40"):
+        osnet.evaluate(NOT_READ, market, size=(64, 40))
+
+
+@pytest.mark.slow
 def test_reranking_ranks_by_the_reranked_distances(weights: Weights, market: Path) -> None:
     found = osnet.evaluate(weights, market, rerank=True)
     plain = osnet.evaluate(weights, market)
@@ -377,11 +390,15 @@ def _published(name: str, queries: int, gallery: int) -> DataSet:
 def test_a_claim_is_compared_only_with_what_it_is_about() -> None:
     (claim, *_) = claims_of("osnet_market1501", None)
     plain = {"protocol": "market1501", "metric": "euclidean", "rerank": False, "flip": False, "pool": None}
+    plain["other_size"] = None
     market = _published("market1501", 3368, 19732)
     assert why_not_comparable(claim, market, plain) is None
     assert "this has 3367" in str(why_not_comparable(claim, _published("market1501", 3367, 19732), plain))
     assert "this is dukemtmcreid" in str(why_not_comparable(claim, _published("dukemtmcreid", 2228, 17661), plain))
     assert "rerank and flip" in str(why_not_comparable(claim, market, {**plain, "rerank": True, "flip": True}))
+    assert "own input size, and this is 128x64" in str(
+        why_not_comparable(claim, market, {**plain, "other_size": "128x64"})
+    )
     assert "cuhk03" in str(why_not_comparable(claim, market, {**plain, "protocol": "cuhk03"}))
     assert "say --metric euclidean" in str(why_not_comparable(claim, market, {**plain, "metric": "cosine"}))
     assert why_not_comparable(replace(claim, metric=None), market, {**plain, "metric": "cosine"}) is None

@@ -292,3 +292,8 @@ def test_a_name_that_is_not_utf_8_is_escaped_in_the_body(make_card: CardMaker) -
     card = make_card("https://download.mindspore.cn/x.ckpt", b"x", train_dataset="tr\udce9")
     again = parse_card(render_card(replace(card, body="trained on tr\udce9")))
     assert (again.dataset, again.body) == ("tr\udce9", r"trained on tr\udce9")
+
+
+@pytest.mark.parametrize("size", ["''", "64", "0x0", "128x60", "128x64x3", "-64x32", "999999x64", "128x64 px"])
+def test_an_impossible_input_size_is_refused(seed: bytes, size: str) -> None:
+    refused(changed(seed, b"license:", f"input-size: {size}\n\nlicense:".encode()), "'input-size'", "expected")

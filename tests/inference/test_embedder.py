@@ -256,6 +256,8 @@ def test_mindspore_gives_the_same_features(weights: Weights, embedder: Embedder)
     network = create_model("osnet_x0_25")
     set_weights(network, weights)
     in_memory = Embedder(network)
+    network.input_size = (64, 32)
+    assert Embedder(network).size == (64, 32)
     close(in_memory(pictures(4)), embedder(pictures(4)))
     close(pickle.loads(pickle.dumps(in_memory))(pictures(4)), embedder(pictures(4)))
     with pytest.raises(OptionError, match="mindspore backend computes in fp32"):

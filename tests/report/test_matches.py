@@ -57,6 +57,7 @@ def made_up(
         pool=None,
         backend="openvino",
         precision="fp32",
+        size=(256, 128),
         claims=(),
         computed=0,
         findings=("made of numbers",),

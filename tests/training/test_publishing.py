@@ -60,6 +60,17 @@ def test_the_card_is_a_model_reference(run: Run) -> None:
     assert "/home/somebody" not in text
 
 
+def test_a_published_run_says_the_size_it_was_trained_at(run: Run) -> None:
+    text = str(publish_run(run.root).card.read_text())
+    assert "input-size: 256x128" in text
+    run.config.replace(height=128, width=64).save(run.root / "config.yaml")
+    published = publish_run(run.root, overwrite=True)
+    assert rules.problem(published.card.read_bytes(), published.card) == ""
+    assert read_card(published.card).input_size == (128, 64)
+    assert read_weights(published.card).input_size == (128, 64)
+    assert read_weights(published.checkpoint).input_size == (128, 64)
+
+
 @pytest.mark.parametrize("dataset", ["market1501", "people of my own"])
 def test_the_card_passes_mindspore_hubs_rules(run: Run, dataset: str) -> None:
     published = publish_run(run.root, dataset=dataset)

@@ -49,6 +49,7 @@ def test_a_run_is_whole(undisturbed: Run, config: TrainConfig) -> None:
     weights = read_weights_file(undisturbed.last)
     assert (weights.variant.name, weights.num_classes) == ("osnet_x0_25", 4)
     assert int(weights.extras["step_num"]) == STEPS
+    assert weights.input_size == read_weights_file(undisturbed.best).input_size == (32, config.width)
     assert np.abs(weights.extras["moment1.classifier.weight"]).max() > 0
     assert (undisturbed.root / "curves.png").read_bytes().startswith(b"\x89PNG")
 
