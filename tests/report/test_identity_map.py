@@ -62,7 +62,8 @@ def test_many_people_are_cut_to_a_few_and_those_asked_for_are_among_them(crops: 
 def test_too_few_images_or_all_alike_make_no_map(crops: list[Path]) -> None:
     few = made_up(0, paths=crops)
     junk = [tuple(replace(record, person=-1) for record in side) for side in (few.query, few.gallery)]
-    few = replace(few, query=(few.query[0], *junk[0][1:]), gallery=junk[1])
+    others = [replace(record, person=0) for record in few.gallery[:3]]
+    few = replace(few, query=(few.query[0], *junk[0][1:]), gallery=(*others, *junk[1][3:]))
     assert identity_map(few, []) is None
     alike = made_up(0, paths=crops)
     alike = replace(
