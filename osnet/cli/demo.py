@@ -66,7 +66,7 @@ def demo(
         weights = read_weights(chosen, **fetch_keywords(cache_dir, offline, mirror, allow_host, allow_http, timeout))
     except DownloadError as error:
         raise DownloadError(
-            f"the weights of {chosen!r} cannot be had: give a file (osnet demo --model PATH, make demo MODEL=PATH) or "
+            f"the weights of {chosen!r} cannot be downloaded: give a file (osnet demo --model PATH, make demo MODEL=PATH) or "
             f"a mirror (OSNET_MIRROR=URL make demo). Reason: {error}"
         ) from error
     say(f"   {weights.variant.name}, SHA-256 {(weights.sha256 or 'unknown')[:16]}..., all parameters there")
@@ -96,7 +96,7 @@ def _run(model: str, weights: "Weights", data: Path, report: Optional[Path]) -> 
     if _trained_on_drawings(model, weights):
         say(
             f"{model} was trained on drawings: it knows drawn people only. For photos take a published checkpoint: "
-            "osnet_msmt17 has seen the most people and cameras (osnet demo --model osnet_msmt17)."
+            "osnet_msmt17 was trained on the most people and cameras (osnet demo --model osnet_msmt17)."
         )
     else:
         say("These people are drawn and the weights were made for photos: the figures show that it runs, no more.")

@@ -94,16 +94,24 @@ def hash_file(file: BinaryIO, *, keep: bool = False) -> Content:
 
 
 def find(
-    cache: Path, sha256: str, *, max_bytes: int, keep: bool = False, everywhere: bool = True
+    cache: Path,
+    sha256: str,
+    *,
+    max_bytes: int,
+    keep: bool = False,
+    everywhere: bool = True,
+    except_for: Path | None = None,
 ) -> tuple[Path, Content] | None:
     """A file with this SHA-256 in the cache, whatever its name.
 
     Where published cards put these bytes is looked at first; then, `everywhere`, all other files are hashed, which
-    still costs less than downloading one.
+    still costs less than downloading one. `except_for` was hashed already.
     """
     known = [cache_path(cache, card) for card in catalog.list_cards() if card.checkpoint.sha256 == sha256]
     others = (path for path in files(cache) if path not in known) if everywhere else ()
     for path in (*known, *others):
+        if path == except_for:
+            continue
         try:
             content = read(path, max_bytes=max_bytes)
             if content is None or content.sha256 != sha256:
@@ -191,7 +199,7 @@ def lock(cache: Path, sha256: str, *, timeout: float) -> Iterator[None]:
         # A disk without locks, or the lock file of another user: both only cost a second download.
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL) and not path.exists():
             refuse(path, error)
-        logger.warning("the lock %s cannot be had (%s): going on without", path, error.strerror)
+        logger.warning("the lock %s cannot be taken (%s): continuing without it", path, error.strerror)
     try:
         yield
     finally:

@@ -8,15 +8,17 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Union
+from typing import TYPE_CHECKING, Union
 
 from osnet.errors import CacheError, HashError, OfflineError, OptionError, OsnetError
 from osnet.hub import cache, catalog, urls
 from osnet.hub.card import Card
-from osnet.hub.settings import Mirrors, Settings, read_settings
+from osnet.hub.settings import FetchOptions, Settings, read_settings
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 logger = logging.getLogger(__name__)
 
@@ -40,19 +42,8 @@ class VerifiedFile:
     card: Card
 
 
-def fetch(
-    model: Model = "osnet",
-    *,
-    cache_dir: str | os.PathLike[str] | None = None,
-    offline: bool | None = None,
-    force: bool = False,
-    mirrors: Mirrors = (),
-    allow_hosts: str | Iterable[str] = (),
-    allow_http: bool | None = None,
-    timeout: float | None = None,
-    progress: bool | None = None,
-) -> Path:
-    """The local path of a model's checkpoint, its SHA-256 checked now.
+def fetch(model: Model = "osnet", **options: Unpack[FetchOptions]) -> Path:
+    """Return the local path of a model's checkpoint. Its SHA-256 is checked at every call.
 
     Args:
         model: ``osnet``, an alias, a uid, the path of a card, or a `Card`.
@@ -76,41 +67,30 @@ def fetch(
         DownloadError: no address could be read.
         CacheError, LockError, DiskError: the cache cannot be used.
     """
-    card = resolve(model)
-    settings = read_settings(
-        cache_dir=cache_dir,
-        offline=offline,
-        mirrors=mirrors,
-        allow_hosts=allow_hosts,
-        allow_http=allow_http,
-        timeout=timeout,
-    )
-    return obtain(card, settings, force=force, progress=progress)[0]
+    return _fetch(model, options, keep=False).path
 
 
-def fetch_verified(
-    model: Model = "osnet",
-    *,
-    cache_dir: str | os.PathLike[str] | None = None,
-    offline: bool | None = None,
-    force: bool = False,
-    mirrors: Mirrors = (),
-    allow_hosts: str | Iterable[str] = (),
-    allow_http: bool | None = None,
-    timeout: float | None = None,
-    progress: bool | None = None,
-) -> VerifiedFile:
+def fetch_verified(model: Model = "osnet", **options: Unpack[FetchOptions]) -> VerifiedFile:
     """As `fetch`, with the bytes that were hashed."""
+    return _fetch(model, options, keep=True)
+
+
+def _fetch(model: Model, options: FetchOptions, *, keep: bool) -> VerifiedFile:
+    unknown = [name for name in options if name not in FetchOptions.__annotations__]
+    if unknown:
+        raise TypeError(f"unknown keyword {unknown[0]!r}; known: {', '.join(FetchOptions.__annotations__)}")
     card = resolve(model)
     settings = read_settings(
-        cache_dir=cache_dir,
-        offline=offline,
-        mirrors=mirrors,
-        allow_hosts=allow_hosts,
-        allow_http=allow_http,
-        timeout=timeout,
+        cache_dir=options.get("cache_dir"),
+        offline=options.get("offline"),
+        mirrors=options.get("mirrors", ()),
+        allow_hosts=options.get("allow_hosts", ()),
+        allow_http=options.get("allow_http"),
+        timeout=options.get("timeout"),
     )
-    path, content = obtain(card, settings, force=force, progress=progress, keep=True)
+    path, content = obtain(
+        card, settings, force=options.get("force", False), progress=options.get("progress"), keep=keep
+    )
     return VerifiedFile(path, content.data or b"", content.sha256, card)
 
 
@@ -126,29 +106,27 @@ def obtain(
     if force and settings.offline:
         raise OptionError("force: expected no force when offline, got both; downloading again needs the network")
     deadline = time.monotonic() + settings.timeout
-    sha256 = card.checkpoint.sha256
-    most = settings.limits.max_bytes
-    beside = None if force else _beside(card, settings, keep=keep)
-    if beside is not None:
-        return beside
     final = cache.cache_path(settings.cache, card)
-    content = cache.read(final, max_bytes=most, keep=keep)
-    if content is not None and content.sha256 == sha256 and not force:
-        return final, content
-    if content is not None and content.sha256 != sha256:
-        logger.warning("%s is damaged: expected SHA-256 %s, got %s", final, sha256, content.sha256)
-    elsewhere = None if force else cache.find(settings.cache, sha256, max_bytes=most, keep=keep)
-    if elsewhere is not None:
-        return elsewhere
-    links = tuple(dict.fromkeys((card.checkpoint.link, *catalog.addresses(sha256))))
+    damaged = None
+    if force:
+        cache.read(final, max_bytes=settings.limits.max_bytes)  # refuses a folder, FIFO or broken link there
+    else:
+        found = _beside(card, settings, keep=keep)
+        if found is None:
+            found, damaged = _cached(card, final, settings, keep=keep)
+        if found is not None:
+            return found
+    if damaged is not None:
+        logger.warning("%s is damaged: expected SHA-256 %s, got %s", final, card.checkpoint.sha256, damaged.sha256)
+    links = tuple(dict.fromkeys((card.checkpoint.link, *catalog.addresses(card.checkpoint.sha256))))
     local = _in_folders(card, links, settings)
     if local is not None:
         from osnet.hub.partial import store
 
         cache.make_folder(settings.cache)
-        return final, store(final, local, sha256, most, keep=keep)
+        return final, store(final, local, card.checkpoint.sha256, settings.limits.max_bytes, keep=keep)
     if settings.offline:
-        raise _not_cached(card, final, content)
+        raise _not_cached(card, final, damaged)
     rules = urls.rules(
         (asset.link for known in catalog.list_cards() for asset in known.assets),
         settings.allow_hosts,
@@ -158,15 +136,26 @@ def obtain(
     for url in dict.fromkeys((card.checkpoint.link, *urls.download_urls(links, settings.mirrors))):
         rules.check(url)
     cache.make_folder(settings.cache)
-    with cache.lock(settings.cache, sha256, timeout=max(deadline - time.monotonic(), 0)):
+    with cache.lock(settings.cache, card.checkpoint.sha256, timeout=max(deadline - time.monotonic(), 0)):
         if not force:  # another process may have been quicker
-            content = cache.read(final, max_bytes=most, keep=keep)
-            if content is not None and content.sha256 == sha256:
-                return final, content
-            elsewhere = cache.find(settings.cache, sha256, max_bytes=most, keep=keep, everywhere=False)
-            if elsewhere is not None:
-                return elsewhere
+            found, _ = _cached(card, final, settings, keep=keep, everywhere=False)
+            if found is not None:
+                return found
         return final, _download(card, final, links, rules, settings, deadline, progress, keep)
+
+
+def _cached(
+    card: Card, final: Path, settings: Settings, *, keep: bool, everywhere: bool = True
+) -> tuple[tuple[Path, cache.Content] | None, cache.Content | None]:
+    """The verified file in the cache, at `final` or elsewhere; and what stands at `final` if it is another file."""
+    sha256, most = card.checkpoint.sha256, settings.limits.max_bytes
+    content = cache.read(final, max_bytes=most, keep=keep)
+    if content is not None and content.sha256 == sha256:
+        return (final, content), None
+    return (
+        cache.find(settings.cache, sha256, max_bytes=most, keep=keep, everywhere=everywhere, except_for=final),
+        content,
+    )
 
 
 def _not_cached(card: Card, final: Path, content: cache.Content | None) -> OsnetError:

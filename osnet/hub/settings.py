@@ -1,4 +1,4 @@
-"""What steers a fetch: keywords, else ``OSNET_*`` of the environment, else the defaults here."""
+"""How to fetch: keywords first, then the ``OSNET_*`` environment variables, then the defaults here."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Union
+from typing import TypedDict, Union
 from urllib.parse import unquote
 
+from osnet.checks import check_bool
 from osnet.errors import CacheError, OptionError
 
 Mirrors = Union[str, "os.PathLike[str]", Iterable[Union[str, "os.PathLike[str]"]]]
@@ -18,23 +19,37 @@ Mirrors = Union[str, "os.PathLike[str]", Iterable[Union[str, "os.PathLike[str]"]
 DEFAULT_TIMEOUT = 1800.0
 """Seconds for a whole fetch; the published files have 30 MB."""
 
+_WEEK = 7 * 24 * 3600
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("", "0", "false", "no", "off")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two characters: C: is a drive of Windows
 _FILE_URL = re.compile(r"file://(?:localhost)?(/.*)", re.IGNORECASE)
 
 
+class FetchOptions(TypedDict, total=False):
+    """Keywords of `osnet.fetch`, which every function that may fetch a checkpoint passes on. See there."""
+
+    cache_dir: str | os.PathLike[str] | None
+    offline: bool | None
+    force: bool
+    mirrors: Mirrors
+    allow_hosts: str | Iterable[str]
+    allow_http: bool | None
+    timeout: float | None
+    progress: bool | None
+
+
 @dataclass(frozen=True)
 class Limits:
-    """Bounds that nothing a server or another process does can exceed.
+    """Upper bounds of a download, whatever a server or another process does.
 
     Attributes:
         max_bytes: largest file.
-        attempts: requests to one address before the next one is tried; a megabyte of progress starts the count again.
+        attempts: requests to one URL before the next one is tried; a megabyte of progress resets the count.
         backoff: seconds before the second attempt, doubled for each further one.
         longest_wait: cap in seconds on one wait, also on what ``Retry-After`` asks for.
-        redirects: most hops.
-        connect_timeout, read_timeout: seconds for one connection, and for one silence.
+        redirects: largest number of redirects.
+        connect_timeout, read_timeout: seconds to connect, and between two reads.
     """
 
     max_bytes: int = 1 << 30
@@ -54,7 +69,7 @@ class Settings:
         cache: folder of the cache, ``~/.mscache`` by default, laid out as mindspore_hub's.
         offline: never open a socket.
         mirrors: base URLs, tried before the published links.
-        folders: folders (or checkpoint files) of this machine, looked into before any address is asked, also offline.
+        folders: folders (or checkpoint files) of this machine, used before any URL, also offline.
         timeout: seconds for the whole fetch, waiting for other processes included.
         allow_hosts: ``HOST`` or ``HOST:PORT``, allowed beside those of the published cards.
         allow_http: plain ``http://`` may be used.
@@ -125,9 +140,7 @@ def _cache(given: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> 
 
 def _switch(keyword: str, given: bool | None, variable: str, environ: Mapping[str, str]) -> bool:
     if given is not None:
-        if not isinstance(given, bool):
-            raise OptionError(f"{keyword}: expected True, False or None, got {given!r}")
-        return given
+        return check_bool(keyword, given)
     value = environ.get(variable, "").strip().lower()
     if value not in _TRUE + _FALSE:
         raise OptionError(f"{variable}: expected 1 or 0, got {value!r}")
@@ -169,6 +182,6 @@ def _seconds(given: float | None, environ: Mapping[str, str]) -> float:
         seconds = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         seconds = math.nan
-    if not 0 < seconds <= 7 * 24 * 3600:
+    if not 0 < seconds <= _WEEK:
         raise OptionError(f"{source}: expected seconds above 0 and up to a week, got {value!r}")
     return seconds

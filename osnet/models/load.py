@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Union
 from osnet.checkpoint.formats import SUFFIXES, known_format
 from osnet.checkpoint.weights import Weights, read_weights_file, weights_from_bytes
 from osnet.errors import DependencyError, OptionError, UnknownKeywordError, UnknownModelError, WeightsError
+from osnet.hub.settings import FetchOptions
 from osnet.variants import VARIANTS, Variant, get_variant
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ def require_mindspore() -> None:
 ModelLike = Union[str, "os.PathLike[str]", "Card", Weights, "nn.Cell"]
 
 
-FETCH_KEYWORDS = ("cache_dir", "offline", "force", "mirrors", "allow_hosts", "allow_http", "timeout", "progress")
+FETCH_KEYWORDS = tuple(FetchOptions.__annotations__)
 
 
 def check_fetch_keywords(fetch: Mapping[str, Any]) -> None:

@@ -128,8 +128,8 @@ def _identity_order(labels: Integers, config: TrainConfig, rng: np.random.Genera
     wanted = config.batch_size // config.images_per_identity * ranks
     if len(of_person) < wanted:
         raise DataError(
-            f"a batch wants {wanted} identities ({ranks} x batch_size {config.batch_size} / images_per_identity "
-            f"{config.images_per_identity}), the training images show {len(of_person)}: lower batch_size"
+            f"a batch needs {wanted} identities ({ranks} x batch_size {config.batch_size} / images_per_identity "
+            f"{config.images_per_identity}), the training images have {len(of_person)}: lower batch_size"
         )
     k = config.images_per_identity
     # As many groups as images allow, the same number for everybody, so that no long tracklet rules the epoch.

@@ -118,7 +118,9 @@ def summary_writer() -> Any:
     for package, home in (("tensorboardX", "tensorboardX"), ("torch", "torch.utils.tensorboard")):
         if importlib.util.find_spec(package) is not None:
             return importlib.import_module(home).SummaryWriter
-    raise DependencyError("tensorboard wants the package tensorboardX, not found: pip install 'osnet[tensorboard]'")
+    raise DependencyError(
+        "tensorboard needs the package tensorboardX, which is not installed: pip install 'osnet[tensorboard]'"
+    )
 
 
 def draw_curves(run: Run) -> None:

@@ -145,7 +145,7 @@ def test_the_base_is_frozen_in_the_first_stage(undisturbed: Run, config: TrainCo
     ("changes", "error", "message"),
     [
         ({"data": ""}, DataError, "osnet synth"),
-        ({"batch_size": 16}, DataError, "wants 8 identities"),
+        ({"batch_size": 16}, DataError, "needs 8 identities"),
         ({"val_identities": 3}, DataError, "at most 2"),
         ({"start_fraction": 0.5}, OptionError, "expected weights to start from, got the fresh network 'osnet_x0_25'"),
         ({"other_data": "nowhere"}, DataError, "no data set at 'nowhere'"),
