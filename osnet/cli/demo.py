@@ -66,8 +66,8 @@ def demo(
         weights = read_weights(chosen, **fetch_keywords(cache_dir, offline, mirror, allow_host, allow_http, timeout))
     except DownloadError as error:
         raise DownloadError(
-            f"the weights of {chosen!r} cannot be downloaded: give a file (osnet demo --model PATH, make demo MODEL=PATH) or "
-            f"a mirror (OSNET_MIRROR=URL make demo). Reason: {error}"
+            f"the weights of {chosen!r} cannot be fetched: give a file (osnet demo --model PATH, make demo MODEL=PATH) "
+            f"or a mirror (OSNET_MIRROR=URL make demo). Reason: {error}"
         ) from error
     say(f"   {weights.variant.name}, SHA-256 {(weights.sha256 or 'unknown')[:16]}..., all parameters there")
     with tempfile.TemporaryDirectory(prefix="osnet-demo-") as folder:

@@ -118,9 +118,7 @@ def summary_writer() -> Any:
     for package, home in (("tensorboardX", "tensorboardX"), ("torch", "torch.utils.tensorboard")):
         if importlib.util.find_spec(package) is not None:
             return importlib.import_module(home).SummaryWriter
-    raise DependencyError(
-        "tensorboard needs the package tensorboardX, which is not installed: pip install 'osnet[tensorboard]'"
-    )
+    raise DependencyError("tensorboard needs the package tensorboardX, not installed: pip install 'osnet[tensorboard]'")
 
 
 def draw_curves(run: Run) -> None:

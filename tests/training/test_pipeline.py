@@ -59,7 +59,7 @@ def test_random_shows_every_image_once_and_shards_are_disjoint() -> None:
 
 def test_a_batch_that_cannot_be_filled_is_refused() -> None:
     labels = np.repeat(np.arange(3), 5)
-    with pytest.raises(DataError, match=r"wants 4 identities.*show 3: lower batch_size"):
+    with pytest.raises(DataError, match=r"needs 4 identities.*have 3: lower batch_size"):
         epoch_order(labels, config(batch_size=16), epoch=0)
     with pytest.raises(DataError, match=r"15 images of 3 identities do not fill"):
         epoch_order(labels, config(batch_size=16, sampler="random", triplet=0), epoch=0)
