@@ -1,4 +1,4 @@
-"""``osnet eval`` and ``osnet doctor``: how good a model is on a data set, and whether the set can tell."""
+"""``osnet eval`` and ``osnet doctor``: evaluate models on data sets, and check a data set."""
 
 import sys
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ Data = Annotated[
     list[str], typer.Option("--data", "-d", help="Folder or table of a data set; may be repeated.", show_default=False)
 ]
 Protocol = Annotated[
-    Optional[str], typer.Option(help="market1501, cuhk03 or camera-blind; default: what is usual for the data set.")
+    Optional[str], typer.Option(help="market1501, cuhk03 or camera-blind; default: the usual one of the data set.")
 ]
 
 
@@ -61,30 +61,34 @@ def evaluate(
     metric: Annotated[str, typer.Option(help="cosine or euclidean (squared).")] = "cosine",
     protocol: Protocol = None,
     rerank: Annotated[bool, typer.Option("--rerank", help="k-reciprocal re-ranking (Zhong et al., 2017).")] = False,
-    k1: Annotated[int, typer.Option(help="Re-ranking: neighbours within which images must find each other.")] = 20,
-    k2: Annotated[int, typer.Option(help="Re-ranking: nearest images that are averaged; 1 for none.")] = 6,
+    k1: Annotated[int, typer.Option(help="Re-ranking: number of nearest neighbours that must be mutual.")] = 20,
+    k2: Annotated[int, typer.Option(help="Re-ranking: number of nearest images to average; 1 for none.")] = 6,
     lambda_value: Annotated[
         float, typer.Option("--lambda", help="Re-ranking: weight of the plain distance, 0 to 1.")
     ] = 0.3,
-    flip: Annotated[bool, typer.Option("--flip", help="Average with the mirror image; twice the work.")] = False,
-    pool: Annotated[Optional[str], typer.Option(help="mean: one feature for each tracklet.")] = None,
-    distractors: Annotated[bool, typer.Option("--distractors", help="Add Market-1501's 500,000.")] = False,
+    flip: Annotated[bool, typer.Option("--flip", help="Average with the mirror image; takes twice as long.")] = False,
+    pool: Annotated[Optional[str], typer.Option(help="mean: average the features of each tracklet.")] = None,
+    distractors: Annotated[
+        bool, typer.Option("--distractors", help="Add the 500,000 distractors of Market-1501.")
+    ] = False,
     backend: Annotated[str, typer.Option(help="auto (openvino), openvino or mindspore.")] = "auto",
     precision: Annotated[
         str, typer.Option(help="auto (fp32), fp32, bf16, or fast: bf16 where the processor has it.")
     ] = "auto",
     size: Size = None,
-    seed: Annotated[int, typer.Option(help="Of drawn query and gallery splits.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of randomly drawn query and gallery splits.")] = 0,
     thresholds: Annotated[
-        bool, typer.Option("--thresholds", help="Thresholds too: for two images to be one person, and for strangers.")
+        bool,
+        typer.Option("--thresholds", help="Print thresholds: for two images of one person, and for unenrolled people."),
     ] = False,
     calibrate: Annotated[
         Optional[Path], typer.Option("--calibrate", metavar="FILE", help="Write the thresholds to a JSON file.")
     ] = None,
     report: Annotated[
-        Optional[Path], typer.Option("--report", metavar="DIR", help="Write report.html and its pictures there.")
+        Optional[Path],
+        typer.Option("--report", metavar="DIR", help="Write report.html and its pictures to this folder."),
     ] = None,
-    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Keep features, and use those kept.")] = True,
+    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Use and keep computed features.")] = True,
     cache_dir: CacheDir = None,
     offline: Offline = None,
     mirror: Mirror = None,
@@ -93,10 +97,10 @@ def evaluate(
     timeout: Timeout = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rank each query of a data set: mAP, CMC and mINP of every model on every data set.
+    """Measure mAP, CMC and mINP of every model on every data set.
 
-    The quick part of `osnet doctor` runs first. An image that cannot be read is named and left out. A card's claim
-    stands beside the measured figure.
+    The quick part of `osnet doctor` runs first. An image that cannot be read is named and left out. The figure that a
+    card claims is printed beside the measured one.
     """
     from tqdm import tqdm
 
@@ -104,7 +108,7 @@ def evaluate(
 
     models = model or ["osnet"]
     if calibrate and (len(models) > 1 or len(data) > 1):
-        raise OptionError("--calibrate wants one model and one data set: thresholds are of one checkpoint")
+        raise OptionError("--calibrate needs one model and one data set: thresholds belong to one checkpoint")
     if calibrate and size:
         raise OptionError("--calibrate takes no --size: thresholds are of the size that the checkpoint was trained at")
     if calibrate and calibrate.is_dir():
@@ -146,7 +150,7 @@ def evaluate(
                     row["report"] = str((report / f"{len(results)}" if many else report) / "report.html")
                 if calibrate or report:
                     finished.append((result, row))
-    finally:  # figures that are there are shown, whatever comes after them
+    finally:  # figures are printed even if a later step fails
         if results and as_json:
             print_json({"results": results})
         elif results:
@@ -165,12 +169,12 @@ def evaluate(
 def doctor(
     data: Annotated[str, typer.Argument(help="Folder or table of a data set.")],
     dataset: Layout = "auto",
-    quick: Annotated[bool, typer.Option("--quick", help="Open no image.")] = False,
-    use: Annotated[str, typer.Option("--for", help="What it must be good for: evaluate or train.")] = "evaluate",
-    seed: Annotated[int, typer.Option(help="Of drawn query and gallery splits.")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="Skip the checks that open images.")] = False,
+    use: Annotated[str, typer.Option("--for", help="Check for this purpose: evaluate or train.")] = "evaluate",
+    seed: Annotated[int, typer.Option(help="Seed of randomly drawn query and gallery splits.")] = 0,
     as_json: AsJson = False,
 ) -> int:
-    """Say what is wrong with a data set. Exit code 1 on what would make a result meaningless."""
+    """Check a data set for evaluation or training. The exit code is 1 if a result would be meaningless."""
     from osnet.data.doctor import examine
 
     report = examine(data, dataset=dataset, quick=quick, use=use, seed=seed, progress=sys.stderr.isatty())
@@ -187,8 +191,8 @@ def doctor(
     for finding in report.findings:
         say(f"{finding.severity:<7}  {finding.code}: {finding.message}")
     errors = len(report.errors)
-    verdict = f"{errors} error{'s' * (errors != 1)}: do not {use} on this" if errors else "good to " + use + " on"
-    say(verdict + (" as far as can be seen without opening images" if quick and not errors else ""))
+    verdict = f"{errors} error{'s' * (errors != 1)}: do not {use} on this data set" if errors else f"ready to {use} on"
+    say(verdict + (" (images were not opened)" if quick and not errors else ""))
     return 0 if report.ok else 1
 
 
@@ -196,9 +200,7 @@ def _write_calibration(result: "Evaluation", path: Path) -> None:
     from osnet.evaluation.calibration import calibrate, write_calibration
 
     if not result.weights.sha256:
-        raise OptionError(
-            "--calibrate wants weights from a file: without a SHA-256 nobody knows whose thresholds these are"
-        )
+        raise OptionError("--calibrate needs weights from a file: the thresholds are stored with its SHA-256")
     write_calibration(
         path,
         calibrate(
@@ -220,9 +222,9 @@ def _write_report(result: "Evaluation", page: Path) -> None:
         write_report(result, page.parent)
     except (OsnetError, OSError):
         raise
-    except Exception as error:  # matplotlib, scikit-learn and jinja2 raise what they like
+    except Exception as error:  # matplotlib, scikit-learn and jinja2 raise many types
         raise OsnetError(
-            f"the figures above stand, but {page} could not be made: {type(error).__name__}: {error}"
+            f"the figures above are valid, but {page} could not be made: {type(error).__name__}: {error}"
         ) from error
 
 
@@ -252,42 +254,46 @@ def print_table(results: list[dict[str, Any]]) -> None:
 
 
 def print_thresholds(results: list[dict[str, Any]]) -> None:
-    """Operating points of the results that have them."""
+    """Print the thresholds of the results that have them."""
     from osnet.evaluation.evaluate import last_part
 
     for row in results:
-        pairs, strangers = row.get("verification"), row.get("open_set")
+        pairs, unenrolled = row.get("verification"), row.get("open_set")
         if pairs:
             say()
             say(
-                f"{last_part(row['model'])} on {last_part(row['data'])}: one person from which similarity on?"
-                f"  equal error rate {_percent(pairs['eer'])} % at {pairs['eer_threshold']:.3f}"
+                f"{last_part(row['model'])} on {last_part(row['data'])}: threshold for two images of one person;"
+                f" equal error rate {_percent(pairs['eer'])} % at {pairs['eer_threshold']:.3f}"
             )
-            heads = ("wrongly accepted", "similarity", "rightly accepted", "different pairs", "")
+            heads = ("false positive rate", "similarity", "true positives", "non-matching pairs", "")
             _print_points(heads, pairs["operating_points"], "fpr", "tpr", "impostor_pairs")
-        if strangers:
+        if unenrolled:
             say()
-            say("Strangers turned away: the best answer counts from which similarity on?")
-            heads = ("false alarms", "similarity", "found (DIR)", "strangers", "")
-            _print_points(heads, strangers["alarm_points"], "far", "dir", "strangers")
+            say("Threshold for identifying a query, with unenrolled people among the queries:")
+            heads = ("false alarm rate", "similarity", "identified (DIR)", "unenrolled queries", "")
+            _print_points(heads, unenrolled["alarm_points"], "far", "dir", "unenrolled")
 
 
-def _print_points(heads: tuple[str, ...], points: list[dict[str, Any]], rate: str, share: str, trials: str) -> None:
+def _print_points(heads: tuple[str, ...], points: list[dict[str, Any]], rate: str, fraction: str, trials: str) -> None:
+    from osnet.evaluation.verification import reliability
+
     rows = []
     for point in points:
-        figures = (f"{point[rate]:g}", f"{point['threshold']:.3f}", f"{_percent(point[share])} %", f"{point[trials]:,}")
-        rows.append((*figures, _doubt(point)))
+        figures = (
+            f"{point[rate]:g}",
+            f"{point['threshold']:.3f}",
+            f"{_percent(point[fraction])} %",
+            f"{point[trials]:,}",
+        )
+        rows.append((*figures, _RELIABILITY[reliability(point[rate], point[trials])]))
     _print_columns(heads, rows)
 
 
-def _doubt(point: dict[str, Any]) -> str:
-    if not point["warning"]:
-        return ""
-    return "says nothing: too few" if "says nothing" in point["warning"] else "rough: few"
+_RELIABILITY = {"good": "", "rough": "rough: few", "unreliable": "unreliable: too few"}
 
 
 def print_notes(results: list[dict[str, Any]]) -> None:
-    """What a reader of the table must know: how it was done, the cards' claims, doubts."""
+    """Print how the figures were measured, what the cards claim, and warnings."""
     from osnet.evaluation.evaluate import last_part
 
     first = results[0]
@@ -304,21 +310,21 @@ def print_notes(results: list[dict[str, Any]]) -> None:
     for row in results:
         claim = row["claim"]
         if claim and claim["not_comparable"]:
-            notes.append(f"{claim['text']} is what {claim['card']} claims; no difference: {claim['not_comparable']}")
+            notes.append(f"{claim['text']} is the claim of {claim['card']}; not compared: {claim['not_comparable']}")
         if claim and claim["others"]:
             more = ", ".join(f"{other['text']} ({other['card']})" for other in claim["others"])
-            notes.append(f"the same bytes as {claim['card']} are published with another claim too: {more}")
+            notes.append(f"the same file as {claim['card']} is also published with another claim: {more}")
         notes += [f"{last_part(row['data'])}: {finding}" for finding in row["findings"]]
     for note in dict.fromkeys(notes):
         say(f"- {note}")
 
 
-def _percent(share: Optional[float]) -> str:
-    return "-" if share is None else f"{100 * share:.1f}"
+def _percent(fraction: Optional[float]) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.1f}"
 
 
 def _print_columns(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """A plain table: text to the left, figures to the right."""
+    """Print a table: text left-aligned, figures right-aligned."""
     table = [heads, *([printable(cell) for cell in row] for row in rows)]
     widths = [max(len(row[i]) for row in table) for i in range(len(heads))]
     left = [not any(row[i][:1].isdigit() for row in rows) for i in range(len(heads))]

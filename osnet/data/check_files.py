@@ -1,4 +1,4 @@
-"""Checks of a data set that look at its files: missing, unreadable, tiny, the same twice."""
+"""Checks of the files of a data set: missing, unreadable, tiny, duplicate."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from osnet.image_files import decoded, unused
 Result = TypeVar("Result")
 
 TINY_WIDTH, TINY_HEIGHT = 16, 32
-"""Pixels below which a crop shows next to nothing at the network's 128 x 256."""
+"""A crop with fewer pixels is too small for the network's input of 128 x 256."""
 
-WIDE_SHARE = 0.5
-"""Share of images wider than high from which on they are taken for whole frames."""
+WIDE_FRACTION = 0.5
+"""If at least this fraction of the images is wider than high, they are probably whole frames."""
 
 
 def paths(data: DataSet) -> Iterator[Finding]:
-    """Files that are listed twice: under two people, in training and test, as query and right answer, or just so."""
+    """Files that are listed twice: for two people, in training and test, as query and match, or in the same role."""
     by_path: dict[Path, list[Record]] = defaultdict(list)
     for record in data.records:
         by_path[record.path].append(record)
@@ -49,7 +49,7 @@ def paths(data: DataSet) -> Iterator[Finding]:
 
 
 def sizes(data: DataSet) -> tuple[dict[Path, int], dict[Path, str]]:
-    """Bytes of each file that is one, and for each that is not, or is empty, the message."""
+    """Return the size of each file in bytes, and a message for each that is missing, empty or not a regular file."""
     found: dict[Path, int] = {}
     bad: dict[Path, str] = {}
     for path in {record.path: None for record in data.records}:
@@ -71,7 +71,7 @@ _MISSING, _EMPTY = "no such file", "the file is empty"
 
 
 def decode_all(paths: Sequence[Path], progress: bool) -> tuple[dict[Path, tuple[int, int]], dict[Path, str]]:
-    """Width and height of each image, and for each that cannot be decoded, the message."""
+    """Return width and height of each image, and a message for each that cannot be decoded."""
     shapes: dict[Path, tuple[int, int]] = {}
     bad: dict[Path, str] = {}
     for path, result in zip(paths, _in_threads(_decode, paths, progress, "decode")):
@@ -83,14 +83,14 @@ def decode_all(paths: Sequence[Path], progress: bool) -> tuple[dict[Path, tuple[
 
 
 def readable(data: DataSet, progress: bool = False) -> tuple[DataSet, dict[Path, str]]:
-    """`data` without the images that cannot be used, and the message for each of those. Decodes every image."""
+    """Return `data` without the images that cannot be used, and a message for each of those. Decodes every image."""
     found, bad = sizes(data)
     bad.update(decode_all(list(found), progress)[1])
     return data.without(bad), bad
 
 
 def unusable(data: DataSet, bad: dict[Path, str]) -> Iterator[Finding]:
-    """Images that evaluation and training leave out; that none is left is an error."""
+    """Images that evaluation and training leave out; it is an error if none is left."""
     files = {record.path for record in data.records}
     severity = "error" if len(bad) == len(files) else "warning"
     groups = {
@@ -101,7 +101,7 @@ def unusable(data: DataSet, bad: dict[Path, str]) -> Iterator[Finding]:
         if group:
             them = "it" if len(group) == 1 else "them"
             message = f"{_are(len(group), 'listed file')} {what} and left out, such as {group[0]}"
-            message += f": get {them} again, or take {them} off the list"
+            message += f": get {them} again, or remove {them} from the list"
             yield Finding(severity, code, message, len(group), str(group[0]))
     unreadable = [path for path in bad if not bad[path].endswith((_MISSING, _EMPTY))]
     if unreadable:
@@ -122,13 +122,13 @@ def not_used(data: DataSet) -> Iterator[Finding]:
             person = nested[0].relative_to(data.root).parts[depth - 2]
             message = (
                 f"{len(nested)} of {len(data.records)} images are in folders inside a person's folder, such as "
-                f"{nested[0]}: they count as images of {person!r}; move them if they show somebody else"
+                f"{nested[0]}: they count as images of {person!r}; move them if they show another person"
             )
             yield Finding("warning", "nested", message, len(nested), str(nested[0]))
 
 
 def shapes(found: dict[Path, tuple[int, int]]) -> Iterator[Finding]:
-    """Sizes that no crop of a person has."""
+    """Images whose size is not that of a crop of a person."""
     files = list(found)
     tiny = [(path, size) for path, size in found.items() if size[0] < TINY_WIDTH or size[1] < TINY_HEIGHT]
     wide = [path for path, (width, height) in found.items() if width > height]
@@ -142,19 +142,19 @@ def shapes(found: dict[Path, tuple[int, int]]) -> Iterator[Finding]:
             len(tiny),
             str(path),
         )
-    if files and len(wide) >= WIDE_SHARE * len(files):
+    if files and len(wide) >= WIDE_FRACTION * len(files):
         yield Finding(
             "warning",
             "wide",
             f"{len(wide)} of {len(files)} images are wider than high, such as {wide[0]}: "
-            "the network wants crops of one person each; cut them out with a detector first",
+            "the network needs crops of one person each; crop them with a detector first",
             len(wide),
             str(wide[0]),
         )
 
 
 def duplicates(records: Sequence[Record], sizes: dict[Path, int], protocol: str, progress: bool) -> Iterator[Finding]:
-    """Files of the same content: under two people, in training and test, as query and right answer, or just twice."""
+    """Files of the same content: for two people, in training and test, as query and match, or in the same role."""
     by_size: dict[int, set[Path]] = defaultdict(set)
     for path, size in sizes.items():
         by_size[size].add(path)
@@ -178,7 +178,7 @@ def duplicates(records: Sequence[Record], sizes: dict[Path, int], protocol: str,
 _DUPLICATES = {
     "duplicate-person": ("warning", "labelled as different people"),
     "duplicate-leak": ("warning", "in training and in test"),
-    "duplicate-answer": ("warning", "as a query and as its right answer, which makes that answer trivial"),
+    "duplicate-answer": ("warning", "as a query and as its match, which makes that match trivial"),
     "duplicate": ("warning", "in the same role"),
 }
 
@@ -189,8 +189,8 @@ def _kind(group: list[Record], protocol: str) -> str:
     if _leaks(group):
         return "duplicate-leak"
     for query in (record for record in group if record.split == "query"):
-        for answer in (record for record in group if record.split == "gallery"):
-            if answer.person == query.person and (protocol == "camera-blind" or query.camera != answer.camera):
+        for match in (record for record in group if record.split == "gallery"):
+            if match.person == query.person and (protocol == "camera-blind" or query.camera != match.camera):
                 return "duplicate-answer"
     return "duplicate"
 
@@ -208,7 +208,7 @@ def _leaks(records: list[Record]) -> bool:
 
 
 def _decode(path: Path) -> tuple[int, int] | str:
-    """Width and height in pixels, upright, or why the image cannot be decoded."""
+    """Return width and height in pixels, upright, or why the image cannot be decoded."""
     try:
         with decoded(path) as image:
             return image.size

@@ -1,4 +1,4 @@
-"""Checks of a data set that look at its records only: splits, people, cameras."""
+"""Checks of the records of a data set: splits, people, cameras."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from osnet.data.records import DISTRACTOR, DataSet, Record
 
 FEW_QUERIES = 50
 MUCH = 10
-"""Most images of a person, as a multiple of the median, from which on classes count as unbalanced."""
+"""A person with at least this multiple of the median number of images makes the classes unbalanced."""
 
 
 def splits(data: DataSet) -> Iterator[Finding]:
-    """Splits that an evaluation needs and that have no image; too few queries to tell models apart."""
+    """Splits that an evaluation needs and that have no image; too few queries to compare models."""
     sizes = {name: len(data.split(name)) for name in ("train", "query", "gallery")}
     missing = [name for name in ("query", "gallery") if not sizes[name]]
     if missing:
@@ -39,7 +39,7 @@ def splits(data: DataSet) -> Iterator[Finding]:
 
 
 def overlap(data: DataSet) -> Iterator[Finding]:
-    """People who are trained on and tested with."""
+    """People who are both in training and in query or gallery."""
     trained = {record.person for record in data.split("train", "val")}
     tested = {record.person for record in data.split("query", "gallery")}
     both = sorted(person for person in trained & tested if person > DISTRACTOR)
@@ -49,7 +49,7 @@ def overlap(data: DataSet) -> Iterator[Finding]:
             "error",
             "identity-overlap",
             f"{len(both)} of {len(tested)} people in query and gallery are in train too, such as person {example}: "
-            "figures would measure memory; split by person",
+            "figures would be too high; split by person",
             len(both),
             example,
         )
@@ -80,7 +80,7 @@ def cameras(data: DataSet) -> Iterator[Finding]:
 
 
 def matches(data: DataSet) -> Iterator[Finding]:
-    """Queries that the gallery has no right answer to."""
+    """Queries without a match in the gallery."""
     queries = data.split("query")
     seen: dict[int, set[int | None]] = defaultdict(set)
     for record in data.split("gallery"):
@@ -97,7 +97,7 @@ def matches(data: DataSet) -> Iterator[Finding]:
             absent,
             "query-not-in-gallery",
             "show people who are not in the gallery",
-            "check that both label people alike",
+            "check that both use the same identity labels",
         ),
         (alone, "query-in-one-camera", "have no gallery image from another camera", "add images from other cameras"),
     ):
@@ -113,7 +113,7 @@ def matches(data: DataSet) -> Iterator[Finding]:
 
 
 def balance(data: DataSet) -> Iterator[Finding]:
-    """People to train on who have one image, or far more than others."""
+    """People in training who have one image, or far more than others."""
     images = Counter(record.person for record in data.split("train") if record.person > DISTRACTOR)
     if not images:
         return
@@ -124,7 +124,7 @@ def balance(data: DataSet) -> Iterator[Finding]:
             "warning",
             "single-image",
             f"{len(single)} of {len(images)} people in train have one image, such as person {example}: "
-            "they teach no likeness; add images or leave them out",
+            "a network cannot learn from one image; add images or leave them out",
             len(single),
             example,
         )
@@ -137,7 +137,7 @@ def balance(data: DataSet) -> Iterator[Finding]:
             "warning",
             "imbalance",
             f"{len(many)} of {len(images)} people in train have {MUCH} times the median of {median:g} images or more, "
-            f"such as person {example} with {images[most]}: sample by person, or thin them out",
+            f"such as person {example} with {images[most]}: sample by person, or remove some of their images",
             len(many),
             example,
         )

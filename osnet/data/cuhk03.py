@@ -1,4 +1,4 @@
-"""CUHK03 under the new protocol (Zhong et al., CVPR 2017: 767 people to train on, 700 to test).
+"""Read CUHK03 under the new protocol (Zhong et al., CVPR 2017: 767 people to train on, 700 to test).
 
 Splits come from ``cuhk03_new_protocol_config_{detected,labeled}.mat``, images from ``images_detected`` and
 ``images_labeled``, which ``python -m osnet.data.cuhk03 FOLDER`` makes once from ``cuhk03_release/cuhk-03.mat``. They
@@ -26,12 +26,12 @@ RELEASE = Path("cuhk03_release", "cuhk-03.mat")
 
 
 def config_file(root: Path, kind: str) -> Path:
-    """The file with the splits of one kind of boxes."""
+    """Return the file with the splits of one kind of boxes."""
     return root / f"cuhk03_new_protocol_config_{kind}.mat"
 
 
 def read_cuhk03(root: Path, kind: str = "detected") -> DataSet:
-    """The boxes that a detector drew (`kind` ``detected``, torchreid's default) or people did (``labeled``).
+    """Read the boxes of a detector (`kind` ``detected``, torchreid's default) or of human annotators (``labeled``).
 
     Raises:
         DataError: the file of splits or the folder of images is missing or damaged.
@@ -46,7 +46,7 @@ def read_cuhk03(root: Path, kind: str = "detected") -> DataSet:
     file, folder = config_file(root, kind), root / f"images_{kind}"
     if not file.is_file():
         raise DataError(
-            f"CUHK03 ({kind}) needs {str(file)!r}: get it from the new protocol's page, or name the other kind"
+            f"CUHK03 ({kind}) needs {str(file)!r}: get it from the page of the new protocol, or use the other kind"
         )
     if not folder.is_dir():
         raise DataError(f"{str(folder)!r} is missing: make it once with `python -m osnet.data.cuhk03 {root}`")
@@ -63,7 +63,7 @@ def read_cuhk03(root: Path, kind: str = "detected") -> DataSet:
     except OSError as error:
         raise DataError(f"cannot read {str(file)!r}: {error.strerror or error}") from error
     except Exception as error:  # scipy raises whatever a damaged file leads it to
-        raise DataError(f"{str(file)!r} is no CUHK03 protocol file: {type(error).__name__}: {error}") from error
+        raise DataError(f"{str(file)!r} is not a CUHK03 protocol file: {type(error).__name__}: {error}") from error
     return DataSet("cuhk03" if kind == "detected" else "cuhk03-labeled", root, "market1501", tuple(records))
 
 
@@ -74,13 +74,13 @@ def _checked(places: Any, count: int) -> Any:
 
 
 def extract(root: Path, *, progress: bool = False) -> list[Path]:
-    """Write the images in ``cuhk-03.mat`` as PNG files; a folder that is there already is left alone.
+    """Write the images in ``cuhk-03.mat`` as PNG files; an existing folder is not changed.
 
     Returns:
-        the folders made, each published whole.
+        The new folders, each complete.
 
     Raises:
-        DataError: no or no proper ``cuhk-03.mat``.
+        DataError: ``cuhk-03.mat`` is missing or damaged.
         DependencyError: h5py is missing.
     """
     try:
@@ -116,7 +116,7 @@ def extract(root: Path, *, progress: bool = False) -> list[Path]:
 
 
 def _images(release: Any, kind: str) -> Iterator[tuple[str, Any]]:
-    """Name and pixels (H, W, 3) uint8 of each image; empty cells are passed over."""
+    """Name and pixels (H, W, 3) uint8 of each image; empty cells are skipped."""
     for pair, pair_cell in enumerate(release[kind][0], 1):
         for person, row in enumerate(release[pair_cell][:].T, 1):
             for number, cell in enumerate(row, 1):

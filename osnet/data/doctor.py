@@ -1,9 +1,9 @@
-"""What is wrong with a data set, said before any hour is spent on it.
+"""Find what is wrong with a data set, before it is evaluated or trained on.
 
-`examine` lists the data set, looks at its labels and at its files, and reports findings: one line each, with a count,
-an example and what to do. The quick part opens no image; the full part decodes every one and compares contents.
-Evaluation and training apply the same checks: what has no error here is accepted there, without the images that are
-named here as left out.
+`examine` reads the data set, checks its labels and its files, and reports findings: one line each, with a count, an
+example and what to do. The quick part opens no image; the full part decodes every image and compares contents.
+Evaluation and training apply the same checks: a data set without errors here is accepted there, without the images
+that are reported here as left out.
 """
 
 from __future__ import annotations
@@ -14,25 +14,26 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from osnet.checks import check_choice
 from osnet.data import check_files, check_labels
 from osnet.data.findings import Finding
 from osnet.data.load import check_training_records, load_records, load_training_records, trainable
 from osnet.data.records import DataSet
-from osnet.errors import DataError, OptionError
+from osnet.errors import DataError
 
 USES = ("evaluate", "train")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `examine` found.
+    """The result of `examine`.
 
     Attributes:
-        data: folder or table that was looked at.
-        layout, protocol: how it was read and is usually evaluated; None where it could not be read.
+        data: folder or table that was examined.
+        layout, protocol: its layout and its usual evaluation protocol; None if it could not be read.
         counts: as `DataSet.counts`.
         findings: errors first.
-        quick: whether images were left unopened.
+        quick: whether images were not opened.
     """
 
     data: str
@@ -44,16 +45,16 @@ class Report:
 
     @property
     def errors(self) -> tuple[Finding, ...]:
-        """Findings that make the use asked about meaningless."""
+        """Findings that make evaluation or training meaningless."""
         return tuple(finding for finding in self.findings if finding.severity == "error")
 
     @property
     def ok(self) -> bool:
-        """No errors; there may be warnings."""
+        """Whether there are no errors; there may be warnings."""
         return not self.errors
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return {**asdict(self), "findings": [asdict(finding) for finding in self.findings], "ok": self.ok}
 
 
@@ -66,20 +67,22 @@ def examine(
     seed: int = 0,
     progress: bool = False,
 ) -> Report:
-    """Look for what would make the use of a data set meaningless (errors) or doubtful (warnings).
+    """Check whether a data set can be evaluated or trained on.
 
     Args:
-        data: folder or table, or a data set that is listed already.
-        dataset, seed: as `load_records` has them.
-        quick: leave out what opens images.
-        use: ``evaluate`` or ``train``: what the splits must be good for.
-        progress: a bar on stderr while images are read.
+        data: folder or table, or a `DataSet`.
+        dataset, seed: as in `load_records`.
+        quick: skip the checks that open images.
+        use: ``evaluate`` or ``train``: the purpose to check for.
+        progress: show a progress bar on stderr while images are read.
+
+    Returns:
+        A `Report`. A data set that cannot be read is an error in it, not an exception.
 
     Raises:
-        OptionError: unknown layout or use. A data set that cannot be listed is a finding, not an exception.
+        OptionError: unknown layout or use.
     """
-    if use not in USES:
-        raise OptionError(f"unknown use {use!r}. Known: {', '.join(USES)}.")
+    check_choice("use", use, USES)
     if not isinstance(data, DataSet):
         try:
             data = load_training_records(data, dataset) if use == "train" else load_records(data, dataset, seed=seed)
@@ -99,7 +102,7 @@ def _findings(data: DataSet, quick: bool, use: str, progress: bool) -> Iterator[
     yield from check_files.unusable(data, bad)
     left = data.without(bad)
     about_labels = _about_labels(left, use)
-    if use == "train":  # which accepts all that has something to learn from
+    if use == "train":  # which accepts every data set that can be trained on
         try:
             check_training_records(trainable(left), str(data.root))
         except DataError as error:

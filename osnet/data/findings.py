@@ -1,4 +1,4 @@
-"""One line of a data set's examination."""
+"""A finding of `osnet doctor`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong, how often, where for example, and what to do about it.
+    """A problem of a data set: how often it occurs, an example, and what to do.
 
     Attributes:
-        severity: ``error`` where a result would be meaningless, ``warning`` where it would be doubtful.
+        severity: ``error`` if a result would be meaningless, ``warning`` if it would be doubtful.
         code: short name, the same in every version.
-        message: one line for people; holds the count, the example and the advice.
+        message: one line with the count, the example and the advice.
         count: how many images, queries or people.
         example: one of them, or None.
     """

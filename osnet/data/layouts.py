@@ -1,9 +1,9 @@
-"""Data sets that are folders of images, in the layouts that torchreid and the model zoo use, as records.
+"""Read data sets that are folders of images, in the layouts that torchreid and the model zoo use, as records.
 
-Facts of naming are those of torchreid/data/datasets/image: Market-1501 and DukeMTMC-reID write
-``<person>_c<camera>...`` in ``bounding_box_train``, ``query`` and ``bounding_box_test``; MSMT17 has lists.
+File names are as in torchreid/data/datasets/image: Market-1501 and DukeMTMC-reID write ``<person>_c<camera>...`` in
+``bounding_box_train``, ``query`` and ``bounding_box_test``; MSMT17 has lists.
 
-People are numbered here, and query and gallery divided where the data does not do it.
+If the data has no numbers for people, or no query and gallery, they are made here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CAMERA_IN_NAME = re.compile(r"(?:^|[^a-z])c(?:am(?:era)?)?[_-]?(\d+)", re.IGNOR
 
 
 def read_market(root: Path, name: str, *, distractors: bool = False) -> DataSet:
-    """Market-1501 (person -1 is junk, 0 a distractor), DukeMTMC-reID, and whatever is laid out and named like them.
+    """Read Market-1501 (person -1 is junk, 0 a distractor), DukeMTMC-reID, or a data set with such a layout and names.
 
     Splits that have no folder are empty. With `distractors`, the 500,000 of Market-1501 from the folder ``images``
     are added to the gallery.
@@ -53,7 +53,7 @@ def read_market(root: Path, name: str, *, distractors: bool = False) -> DataSet:
 
 def _market_folder(folder: Path, split: str, others: list[Path]) -> list[Record]:
     """The images of one split; files that are not images are added to `others`."""
-    records, strangers = [], []
+    records, misnamed = [], []
     found = list_images(folder)
     others += found.others
     for path in found.images:
@@ -61,21 +61,21 @@ def _market_folder(folder: Path, split: str, others: list[Path]) -> list[Record]
         if match:
             records.append(Record(path, int(match[1]), int(match[2]), split))
         else:
-            strangers.append(path.name)
-    if strangers:
+            misnamed.append(path.name)
+    if misnamed:
         raise DataError(
-            f"{len(strangers)} of {len(records) + len(strangers)} images in {str(folder)!r} are not named "
-            f"<person>_c<camera>..., such as {strangers[0]!r}; rename or remove them, or describe the data in a csv"
+            f"{len(misnamed)} of {len(records) + len(misnamed)} images in {str(folder)!r} are not named "
+            f"<person>_c<camera>..., such as {misnamed[0]!r}; rename or remove them, or describe the data in a csv"
         )
     return records
 
 
 def read_msmt17(root: Path) -> DataSet:
-    """MSMT17, both versions. Its lists number people of training (train, val) and of test (query, gallery) from 0
-    each; here training people are 1 to T and test people go on from T + 1, so that a number is one person."""
+    """Read MSMT17, both versions. Its lists number people of training (train, val) and of test (query, gallery) from 0
+    each; here training people are 1 to T and test people continue at T + 1, so that a number is one person."""
     lists = {split: list(_msmt17_list(root, split)) for split in MSMT17_LISTS if _msmt17_file(root, split).is_file()}
     if not {"query", "gallery"} <= lists.keys() and "train" not in lists:
-        raise DataError(f"{str(root)!r} has no list_train.txt and not both of list_query.txt and list_gallery.txt")
+        raise DataError(f"{str(root)!r} has no list_train.txt, and not both list_query.txt and list_gallery.txt")
     training = max((person for split in ("train", "val") for _, person in lists.get(split, [])), default=-1) + 1
     records = []
     for split, lines in lists.items():
@@ -114,11 +114,11 @@ def _msmt17_list(root: Path, split: str) -> Iterator[tuple[str, int]]:
 
 
 def read_folder(root: Path, *, seed: int = 0, split: str | None = None) -> DataSet:
-    """``<person>/<image>``, people numbered as their folders are, or by their order where folders have names.
+    """Read ``<person>/<image>``. People keep the numbers of their folders; folders with names are numbered in order.
 
-    Folders inside a person's folder hold that person's images too. The camera is read from the image's name (``c3``,
-    ``cam3``, ``camera_3``), or from the name of a folder between the person and the image, if it is there. Where the
-    folders ``query`` and ``gallery`` (and ``train``, ``val``) stand above the people, these are the splits; otherwise
+    Folders inside a person's folder show that person too. The camera is read from the image's name (``c3``,
+    ``cam3``, ``camera_3``), or from the name of a folder between the person and the image, if there is one. If the
+    folders ``query`` and ``gallery`` (and ``train``, ``val``) are above the people, these are the splits; otherwise
     all images go to `split`, or are divided between query and gallery by `seed`, see `osnet.data.layouts.divide`.
     """
     found = list_images(root)
@@ -141,7 +141,7 @@ def read_folder(root: Path, *, seed: int = 0, split: str | None = None) -> DataS
 
 
 def splits_above_people(root: Path) -> bool:
-    """Whether the folders ``query`` and ``gallery`` stand in `root`, and people in those."""
+    """Whether `root` has the folders ``query`` and ``gallery``, with the people inside."""
     return all((root / name).is_dir() for name in ("query", "gallery"))
 
 
@@ -158,7 +158,7 @@ _NUMBER = re.compile(r"-?\d{1,18}")
 
 
 class Image(NamedTuple):
-    """An image of a person who may have a name; `split` is None where it has to be drawn."""
+    """An image of a person who may have a name; `split` is None if it must be drawn."""
 
     path: Path
     person: str
@@ -168,10 +168,10 @@ class Image(NamedTuple):
 
 
 def numbered(labels: Sequence[str]) -> tuple[list[int], Mapping[int, str]]:
-    """A number for each label, and the names of the numbers.
+    """Return a number for each label, and the names of the numbers.
 
-    Labels that are all whole numbers, each written in one way only, are kept (and there are no names); otherwise they
-    count from 1 in sorted order.
+    If all labels are integers, each written in one way only, they are kept and there are no names. Otherwise they are
+    numbered in sorted order, and the first is 1.
     """
     different = sorted(set(labels))
     if all(_NUMBER.fullmatch(label) for label in different) and len({int(one) for one in different}) == len(different):
@@ -181,7 +181,7 @@ def numbered(labels: Sequence[str]) -> tuple[list[int], Mapping[int, str]]:
 
 
 def divide(images: Sequence[Image], people: Sequence[int], seed: int) -> tuple[str, tuple[Record, ...]]:
-    """Protocol and records of `images`; what has no split is divided between query and gallery.
+    """Return protocol and records of `images`; images without a split are divided between query and gallery.
 
     Of each person and camera (each person, where cameras are unknown) with two images or more, one drawn image is a
     query; of a person who has no such camera but two images, one drawn image is. All others are gallery. The draw for

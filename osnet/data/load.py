@@ -1,4 +1,4 @@
-"""A folder or table becomes a data set: which layout it is is found by looking, and overruled by name."""
+"""Read a folder or table as a data set. Its layout is detected, or given by name."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
+from osnet.checks import check_choice, check_integer
 from osnet.data.cuhk03 import KINDS, RELEASE, config_file, read_cuhk03
 from osnet.data.layouts import (
     MARKET_SPLITS,
@@ -36,7 +35,7 @@ LAYOUTS = {
     "csv": "a table with the columns path, person, camera, split, tracklet",
     "parquet": "the same as parquet",
 }
-"""Known layouts: what each looks like."""
+"""Known layouts, each with its files."""
 
 INNER_FOLDERS = {
     "market1501": ("Market-1501-v15.09.15",),
@@ -47,7 +46,7 @@ INNER_FOLDERS = {
 
 _RESERVED = frozenset({*MARKET_SPLITS, *SPLIT_FOLDERS, *(name for names in MSMT17_FOLDERS.values() for name in names)})
 _DUKE_NAME = re.compile(r"-?\d+_c\d+_f\d+")
-_LOOKED_AT = 200  # entries of a folder that are looked at for a hint
+_LOOKED_AT = 200  # entries of a folder that are examined for a hint
 
 
 def load_records(
@@ -58,26 +57,27 @@ def load_records(
     split: str | None = None,
     distractors: bool = False,
 ) -> DataSet:
-    """The data set in the folder or table `data`, as records; no image is opened.
+    """Read the data set in the folder or table `data` as records; no image is opened.
 
     Args:
         data: the folder that holds the splits (or torchreid's folder around it, by its own name), or a table.
-        dataset: one of `LAYOUTS`, or ``auto`` to look.
+        dataset: one of `LAYOUTS`, or ``auto`` to detect it.
         seed: of the division into query and gallery, for layouts that have none.
         split: for those layouts, put all images there instead.
         distractors: add Market-1501's 500,000 distractors from its folder ``images`` to the gallery.
 
+    Returns:
+        A `DataSet`.
+
     Raises:
-        OptionError: unknown layout or split, or a seed that is no whole number from 0 up.
-        DataError: no such data set there; where it is one folder up or down, the message names the folder. Files that
-            are not named as the layout says. No images at all.
+        OptionError: unknown layout or split, or a seed that is not an integer of at least 0.
+        DataError: no such data set there (if it is one folder up or down, the message names the folder); files that are
+            not named as the layout requires; no images.
     """
-    if dataset != "auto" and dataset not in LAYOUTS:
-        raise OptionError(f"unknown data set layout {dataset!r}. Known: auto, {', '.join(LAYOUTS)}.")
-    if split is not None and split not in SPLITS:
-        raise OptionError(f"unknown split {split!r}. Known: {', '.join(SPLITS)}.")
-    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
-        raise OptionError(f"seed: expected a whole number from 0 up, got {seed!r}")
+    check_choice("dataset", dataset, ("auto", *LAYOUTS))
+    if split is not None:
+        check_choice("split", split, SPLITS)
+    seed = check_integer("seed", seed, least=0)
     path = Path(data).expanduser()
     if not path.exists():
         raise DataError(f"no data set at {str(path)!r}: there is no such file or folder")
@@ -89,12 +89,12 @@ def load_records(
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot list {str(root)!r}: {error}") from error
     if not found.records:
-        raise DataError(f"{str(root)!r} ({layout}) holds no images; expected {LAYOUTS[layout]}")
+        raise DataError(f"{str(root)!r} ({layout}) has no images; expected {LAYOUTS[layout]}")
     return found
 
 
 def load_training_records(data: str | os.PathLike[str], dataset: str = "auto") -> DataSet:
-    """As `load_records`, to learn from: of a data set that has no splits, all of it."""
+    """Read a data set for training, as `load_records`; a data set without splits is used whole."""
     found = load_records(data, dataset)
     if found.name in ("folder", "csv", "parquet") and not found.split("train", "val"):
         found = load_records(data, dataset, split="train")
@@ -102,12 +102,12 @@ def load_training_records(data: str | os.PathLike[str], dataset: str = "auto") -
 
 
 def trainable(data: DataSet) -> list[Record]:
-    """The records of `data` that a network learns from."""
+    """Return the records of `data` to train on."""
     return [record for record in data.split("train") if record.person != DISTRACTOR]
 
 
 def check_training_records(records: Sequence[Record], name: str) -> None:
-    """Whether there is anything to learn from `records`, which are to be trained on.
+    """Check that `records` can be trained on.
 
     Raises:
         DataError: no images, fewer than two people, or no person with two images.
@@ -116,11 +116,11 @@ def check_training_records(records: Sequence[Record], name: str) -> None:
     if not images:
         raise DataError(f"{name} has no training images; expected a split 'train'")
     if len(images) < 2:
-        raise DataError(f"the training images of {name} show 1 identity; expected two or more to tell apart")
+        raise DataError(f"the training images of {name} show 1 identity; expected at least 2")
     if max(images.values()) < 2:
         raise DataError(
             f"each of the {len(images)} identities of {name} has one image; expected several of each, from different "
-            "cameras, to learn what stays the same"
+            "cameras"
         )
 
 
@@ -137,7 +137,7 @@ def _read(layout: str, root: Path, seed: int, split: str | None, distractors: bo
 
 
 def _place(path: Path, dataset: str) -> tuple[str, Path]:
-    """Layout and folder of the data set at `path`; an error that names the right folder where it is near."""
+    """Layout and folder of the data set at `path`; the error names the correct folder if it is near."""
     if path.is_file():
         kind = path.suffix.lower().lstrip(".")
         if dataset in ("csv", "parquet"):
@@ -149,10 +149,12 @@ def _place(path: Path, dataset: str) -> tuple[str, Path]:
         raise DataError(f"{str(path)!r} is a folder; expected a .{dataset} table")
     above = path.resolve().parent
     if path.name in _RESERVED and dataset != "folder" and look(above, dataset):
-        raise DataError(f"{str(path)!r} is one folder too low: it is a part of the data set {str(above)!r}; give that")
+        raise DataError(
+            f"{str(path)!r} is one folder too low: it is part of the data set {str(above)!r}; use that folder"
+        )
     inside = [path / name for name in INNER_FOLDERS.get(path.name.lower(), ()) if look(path / name, dataset)]
     if len(inside) > 1:
-        raise DataError(f"{str(path)!r} holds several versions; give one: {' or '.join(map(str, inside))}")
+        raise DataError(f"{str(path)!r} has several versions; use one: {' or '.join(map(str, inside))}")
     for folder in (path, *inside):
         layout = look(folder, dataset)
         if layout:
@@ -161,7 +163,7 @@ def _place(path: Path, dataset: str) -> tuple[str, Path]:
 
 
 def look(folder: Path, dataset: str = "auto") -> str | None:
-    """The layout that `folder` itself has, of all or of the one called `dataset`; None if it has none."""
+    """Detect the layout of `folder` itself, any or the one called `dataset`; None if it has none."""
     if not folder.is_dir():
         return None
     if (folder / "bounding_box_test").is_dir() or (folder / "bounding_box_train").is_dir():
@@ -195,7 +197,7 @@ def _market_or_duke(folder: Path) -> str:
 
 
 def _holds_people(folder: Path, reserved: frozenset[str]) -> bool:
-    """Whether folders of images stand in `folder`, or in folders ``query`` and ``gallery`` there."""
+    """Whether `folder`, or its folders ``query`` and ``gallery``, contain folders of images."""
     if splits_above_people(folder):
         return any(_has_images(below) for name in ("query", "gallery") for below in _folders(folder / name))
     return any(below.name not in reserved and _has_images(below) for below in _folders(folder))
@@ -213,7 +215,7 @@ def _folders(folder: Path) -> Iterator[Path]:
 
 
 def _hint(path: Path, dataset: str) -> str:
-    """Why there is no data set at `path`, and where there may be one: up to three folders below."""
+    """Say why there is no data set at `path`, and where there may be one: up to three folders below."""
     expected = LAYOUTS[dataset] if dataset != "auto" else f"one of {', '.join(LAYOUTS)}"
     level = [path]
     for _ in range(3):
@@ -221,10 +223,8 @@ def _hint(path: Path, dataset: str) -> str:
         found = [below for below in level if look(below, dataset)]
         if found:
             others = f" (or {len(found) - 1} other{'s' * (len(found) > 2)} beside it)" if len(found) > 1 else ""
-            return f"{str(path)!r} is too high: the data set is in {str(found[0])!r}{others}; give that folder"
+            return f"{str(path)!r} is too high: the data set is in {str(found[0])!r}{others}; use that folder"
     if _has_images(path):
-        return (
-            f"{str(path)!r} holds images directly; expected {expected}; give the folder above if these are one person"
-        )
+        return f"{str(path)!r} has images directly inside; expected {expected}; use its parent if they show one person"
     other = look(path) if dataset != "auto" else None
     return f"no data set in {str(path)!r}: expected {expected}" + (f"; this looks like {other}" if other else "")

@@ -1,4 +1,4 @@
-"""A data set as plain records: which image shows whom, seen by which camera, in which split. Nothing is decoded."""
+"""A data set as plain records: path, identity, camera and split of each image. No image is opened."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from osnet.errors import OptionError
+from osnet.checks import check_choice
 
 SPLITS = ("train", "val", "query", "gallery")
 
 JUNK = -1
-"""Person of an image that no evaluation counts: a bad detection."""
+"""Identity of an image that no evaluation counts: a bad detection."""
 
 DISTRACTOR = 0
-"""Person of an image that shows nobody who is asked for: always a wrong answer, and nobody to train on."""
+"""Identity of an image that shows none of the labelled people: a non-match of every query, not used in training."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Record:
 
     Attributes:
         path: of the image file.
-        person: identity, equal for the same person in all splits; `JUNK` or `DISTRACTOR` for nobody.
-        camera: number as the data set writes it, from 0 or 1 on; None where unknown.
+        person: identity, equal for the same person in all splits; or `JUNK`, or `DISTRACTOR`.
+        camera: number as the data set writes it (the first is 0 or 1); None if unknown.
         split: one of `SPLITS`.
-        tracklet: name of the sequence of frames that the image is from, if the data set tells.
+        tracklet: name of the sequence of frames that the image is from; None if unknown.
     """
 
     path: Path
@@ -46,12 +46,12 @@ class DataSet:
     """All records of a data set.
 
     Attributes:
-        name: layout that it was read as (``market1501``, ``folder`` ...).
+        name: its layout (``market1501``, ``folder`` ...).
         root: folder (or table) that it was read from.
-        protocol: evaluation protocol that is usual for it.
-        records: all images, junk too, in a fixed order.
-        person_names: for people who have names instead of numbers, name by `Record.person`; else empty.
-        others: files in its folders of images that are not used, see `osnet.image_files.list_images`.
+        protocol: its usual evaluation protocol.
+        records: all images, including junk, in a fixed order.
+        person_names: names by `Record.person`, if people have names instead of numbers; else empty.
+        others: files in its image folders that are not used, see `osnet.image_files.list_images`.
     """
 
     name: str
@@ -62,24 +62,23 @@ class DataSet:
     others: tuple[Path, ...] = ()
 
     def split(self, *names: str, junk: bool = False) -> tuple[Record, ...]:
-        """The records of one or several splits in order, without junk unless asked for.
+        """Return the records of one or several splits in order, without junk by default.
 
         Raises:
             OptionError: no such split.
         """
         for name in names:
-            if name not in SPLITS:
-                raise OptionError(f"unknown split {name!r}. Known: {', '.join(SPLITS)}.")
+            check_choice("split", name, SPLITS)
         return tuple(r for r in self.records if r.split in names and (junk or r.person != JUNK))
 
     def without(self, paths: Container[Path]) -> DataSet:
-        """The same data set without the records of `paths`."""
+        """Return the same data set without the records of `paths`."""
         return replace(self, records=tuple(record for record in self.records if record.path not in paths))
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """For each split that has images: numbers of ``images``, ``persons``, ``cameras``, ``distractors``, ``junk``.
+        """Count ``images``, ``persons``, ``cameras``, ``distractors`` and ``junk`` of each split that has images.
 
-        Persons are without junk and distractors.
+        Junk and distractors are no persons.
         """
         found = {}
         for name in SPLITS:
@@ -97,10 +96,10 @@ class DataSet:
 
 
 def persons(records: Iterable[Record]) -> npt.NDArray[np.int64]:
-    """Identities of `records` (N,), for ranking."""
+    """Return the identities of `records`, int64 (N,)."""
     return np.fromiter((r.person for r in records), np.int64)
 
 
 def cameras(records: Iterable[Record]) -> npt.NDArray[np.int64]:
-    """Cameras of `records` (N,), -1 where unknown, for ranking."""
+    """Return the cameras of `records`, int64 (N,); -1 where unknown."""
     return np.fromiter((-1 if r.camera is None else r.camera for r in records), np.int64)

@@ -1,4 +1,4 @@
-"""Data sets as a csv or parquet table with the columns ``path``, ``person``, ``camera``, ``split``, ``tracklet``."""
+"""Read a csv or parquet table with the columns ``path``, ``person``, ``camera``, ``split``, ``tracklet``."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ REQUIRED = ("path", "person")
 
 
 def read_table(file: Path, *, seed: int = 0, split: str | None = None) -> DataSet:
-    """One image a row. Paths are relative to the table's folder; only ``path`` and ``person`` must be there.
+    """Read a table, one image in each row. Paths are relative to its folder; ``path`` and ``person`` are required.
 
     A path that is not UTF-8 may be written as it is in a csv, or as `osnet.escaping.text_of_name` writes it.
     People and cameras may be numbers or names. Without a ``split`` column all images go to `split`, or are divided
     between query and gallery by `seed`.
 
     Raises:
-        DataError: not a table, a column missing or unknown, a cell that is empty or not understood.
+        DataError: not a table, a missing or unknown column, a cell that is empty or invalid.
     """
     name = "parquet" if file.suffix.lower() == ".parquet" else "csv"
     rows, columns = (_parquet if name == "parquet" else _csv)(file)
     missing = [column for column in REQUIRED if column not in columns]
     unknown = [column for column in columns if column not in COLUMNS]
     if missing or unknown or len(set(columns)) != len(columns):
-        problem = f"lacks {', '.join(missing)}" if missing else f"has unknown or double columns: {', '.join(unknown)}"
+        problem = f"lacks {', '.join(missing)}" if missing else f"has unknown or repeated columns: {', '.join(unknown)}"
         raise DataError(
-            f"table {str(file)!r} {problem}. Known: {', '.join(COLUMNS)}; {', '.join(REQUIRED)} are needed."
+            f"table {str(file)!r} {problem}. Known: {', '.join(COLUMNS)}; {', '.join(REQUIRED)} are required."
         )
     images, seen_by = [], []
     for number, row in enumerate(rows, 2):
@@ -54,7 +54,7 @@ def read_table(file: Path, *, seed: int = 0, split: str | None = None) -> DataSe
 
 
 def _text(cell: Any) -> str:
-    """A cell as text; whole numbers that a table holds as floats (a column with gaps) lose their point."""
+    """A cell as text; integers that a table stores as floats (a column with gaps) lose their point."""
     if cell is None or cell != cell:
         return ""
     if isinstance(cell, float) and cell.is_integer():

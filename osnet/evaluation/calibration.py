@@ -1,4 +1,4 @@
-"""Thresholds of one checkpoint, measured on labelled data, in a small JSON file for whoever decides with it later."""
+"""Thresholds of one checkpoint, measured on labelled data, in a small JSON file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_BYTES = 2**20
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was measured, and on what.
+    """Thresholds, and how they were measured.
 
     Attributes:
         checkpoint_sha256: of the weights whose features were compared, 64 hexadecimal digits in lower case.
@@ -33,7 +33,7 @@ class Calibration:
         osnet_version: of the package that measured.
         genuine_pairs, impostor_pairs: pairs behind the figures.
         eer, eer_threshold: equal error rate, and the threshold there.
-        thresholds: for each false positive rate asked for.
+        thresholds: one for each requested false positive rate.
     """
 
     checkpoint_sha256: str
@@ -58,7 +58,7 @@ class Calibration:
             )
 
     def threshold(self, fpr: float) -> float:
-        """The similarity from which on two images count as one person, at a false positive rate of `fpr`.
+        """Return the least similarity at which two images count as one person, at a false positive rate of `fpr`.
 
         Raises:
             DataError: there is no threshold for this rate; the message lists those there are.
@@ -81,7 +81,17 @@ def calibrate(
     precision: str | None = None,
     fprs: Sequence[float] = FALSE_POSITIVE_RATES,
 ) -> Calibration:
-    """The thresholds of `verification` at the rates `fprs`, and what they are for."""
+    """Take the thresholds of `verification` at the rates `fprs`.
+
+    Args:
+        verification: of `verify_pairs`.
+        checkpoint_sha256, data, flip, pool, backend, precision: how the features were made, see `Calibration`.
+        fprs: false positive rates, 0 to 1.
+
+    Raises:
+        DataError: `checkpoint_sha256` is not 64 lower-case hexadecimal digits.
+        OptionError: a rate is not between 0 and 1.
+    """
     return Calibration(
         checkpoint_sha256=checkpoint_sha256,
         data=tuple(data),
@@ -111,7 +121,7 @@ def write_calibration(path: str | os.PathLike[str], calibration: Calibration) ->
 
 
 def read_calibration(path: str | os.PathLike[str]) -> Calibration:
-    """Read what `write_calibration` wrote.
+    """Read a file that `write_calibration` wrote.
 
     Raises:
         DataError: no such file, or not of this format: broken JSON, keys missing or unknown, values of a wrong type.
@@ -119,16 +129,18 @@ def read_calibration(path: str | os.PathLike[str]) -> Calibration:
     name = repr(os.fspath(path))
     try:
         if Path(path).stat().st_size > _MAX_BYTES:
-            raise DataError(f"{name} is larger than any calibration; expected what `osnet eval --calibrate` writes")
+            raise DataError(
+                f"{name} is larger than any calibration file; expected one that `osnet eval --calibrate` writes"
+            )
         content = json.loads(Path(path).read_bytes())
     except OSError as error:
         raise DataError(
             f"cannot read calibration {name}: {error.strerror}; make one with `osnet eval --calibrate`"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{name} is no JSON ({error}); make it again with `osnet eval --calibrate`") from error
+        raise DataError(f"{name} is not valid JSON ({error}); make it again with `osnet eval --calibrate`") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise DataError(f"{name} is no calibration: expected a JSON object with format {FORMAT!r}")
+        raise DataError(f"{name} is not a calibration file: expected a JSON object with format {FORMAT!r}")
     content.pop("format")
     _check(content, Calibration, name)
     for point in content["thresholds"]:

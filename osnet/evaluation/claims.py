@@ -1,4 +1,4 @@
-"""What published cards claim of a checkpoint, and whether a measured figure may be held against it."""
+"""What published cards claim for a checkpoint, and whether a measured figure can be compared with it."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Claim:
         uid: of the card.
         text: as the card writes it, such as ``mAP83.0``.
         dataset: that the card names as its training set; its claim is on the same set's test split.
-        mAP: the figure, 0 to 1; None where the text holds none.
-        metric: that it was measured with; None where nobody says.
+        mAP: the figure, 0 to 1; None if the text has none.
+        metric: that it was measured with; None if unknown.
     """
 
     uid: str
@@ -46,7 +46,7 @@ class Claim:
 
 
 def claims_of(model: Any, sha256: str | None) -> tuple[Claim, ...]:
-    """What is claimed of a model: first by its own card, then by cards of the same bytes that claim something else."""
+    """Return what cards claim for a model: first its own card, then other cards of the same file with another claim."""
     cards = [*_own_card(model)]
     cards += [card for card in reversed(list_cards()) if card.checkpoint.sha256 == sha256]
     found: dict[tuple[str, str], Claim] = {}
@@ -76,23 +76,23 @@ def _own_card(model: Any) -> list[Card]:
 
 
 def why_not_comparable(claim: Claim, data: DataSet, settings: dict[str, Any]) -> str | None:
-    """Why a figure measured on `data` with `settings` says nothing about `claim`; None where it does."""
-    wanted = _layout(claim.dataset)
+    """Return why a figure measured on `data` with `settings` cannot be compared with `claim`, or None if it can."""
+    layout = _layout(claim.dataset)
     if claim.mAP is None:
-        return f"the claim {claim.text!r} holds no mAP"
-    if data.name != wanted:
-        return f"it is claimed for {claim.dataset}, and this is {data.name}"
+        return f"the claim {claim.text!r} has no mAP"
+    if data.name != layout:
+        return f"the claim is for {claim.dataset}, and this data set is {data.name}"
     sizes = tuple(len(data.split(split, junk=True)) for split in ("query", "gallery"))
-    if wanted in PUBLISHED_SIZES and sizes != PUBLISHED_SIZES[wanted]:
-        expected = PUBLISHED_SIZES[wanted]
+    if layout in PUBLISHED_SIZES and sizes != PUBLISHED_SIZES[layout]:
+        expected = PUBLISHED_SIZES[layout]
         return (
-            f"{wanted} has {expected[0]} queries and a gallery of {expected[1]}, and this has {sizes[0]} and {sizes[1]}"
+            f"{layout} has {expected[0]} queries and a gallery of {expected[1]}, and this has {sizes[0]} and {sizes[1]}"
         )
     if settings["protocol"] != "market1501":
-        return f"published figures are of protocol market1501, and this is {settings['protocol']}"
+        return f"published figures use protocol market1501, and this evaluation used {settings['protocol']}"
     if claim.metric not in (None, settings["metric"]):
         return (
-            f"it was measured with metric {claim.metric}, and this is {settings['metric']}; say --metric {claim.metric}"
+            f"it was measured with metric {claim.metric}, this with {settings['metric']}; use --metric {claim.metric}"
         )
     if settings["other_size"]:
         return f"published figures are at the checkpoint's own input size, and this is {settings['other_size']}"

@@ -1,4 +1,4 @@
-"""Compiled loops over distances: ranks by counting, single gallery shots, histograms of pairs, nearest answers.
+"""Compiled loops over distances: ranks by counting, single gallery shots, histograms of pairs, nearest matches.
 
 To rank a query's matches, the non-matches before each of them are counted; nothing is sorted whole. An entry that does
 not count for a query (junk, or the query's own identity and camera) is set to infinity in a private copy of the row.

@@ -15,7 +15,8 @@ from typing import Any, Callable, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from osnet.errors import DataError, OptionError
+from osnet.checks import check_choice
+from osnet.errors import DataError
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -25,10 +26,10 @@ METRICS = ("cosine", "euclidean")
 """Known metrics; ``euclidean`` is the squared distance."""
 
 BLOCK_BYTES = 512 * 2**20
-"""Most that a block of distances takes. Memory does not grow with the gallery: longer rows mean fewer in a block."""
+"""Maximum size of a block of distances. Memory does not grow with the gallery: longer rows mean fewer in a block."""
 
 BLOCK_ROWS = 512
-"""Rows from which on a product gets no faster."""
+"""Maximum rows of a block: more do not make the matrix product faster."""
 
 _CHECK_ROWS = 16384
 _CACHE_FLOATS = 2**17
@@ -38,12 +39,11 @@ def check_metric(metric: str) -> None:
     """Raises:
     OptionError: no such metric.
     """
-    if metric not in METRICS:
-        raise OptionError(f"unknown metric {metric!r}. Known: {', '.join(METRICS)} (squared Euclidean).")
+    check_choice("metric", metric, METRICS)
 
 
 def check_features(features: Any, what: str) -> Floats:
-    """`features` as a float32 array (N, D), C-contiguous; what is that already is not copied.
+    """Return `features` as a float32 array (N, D), C-contiguous; such an array is not copied.
 
     Raises:
         DataError: empty, ragged, not numbers, not two-dimensional, or holding NaN or infinity. `what` ("query",
@@ -56,13 +56,13 @@ def check_features(features: Any, what: str) -> Floats:
     if array.shape[:1] == (0,):  # a list of no features has no width
         raise DataError(f"the {what} is empty: there is no feature to rank; check the data set's {what} split")
     if array.dtype == object:
-        raise DataError(f"{what} features are of mixed widths or no numbers; expected one array (N, D) of floats")
+        raise DataError(f"{what} features are of mixed widths or not numbers; expected one array (N, D) of floats")
     if array.ndim != 2 or array.dtype.kind not in "fiu":
         raise DataError(
             f"{what} features: expected an array (N, D) of floats, got shape {array.shape} of {array.dtype}"
         )
     if not array.shape[1]:
-        raise DataError(f"{what} features have no width: shape {array.shape}")
+        raise DataError(f"{what} features: expected a width D of at least 1, got shape {array.shape}")
     with np.errstate(over="ignore"):  # what overflows is found as an infinity below
         array = np.ascontiguousarray(array, dtype=np.float32)
     _check_finite(array, what)
@@ -81,7 +81,7 @@ def _check_finite(array: Floats, what: str) -> None:
 
 
 def check_pair(query: Any, gallery: Any, metric: str) -> tuple[Floats, Floats]:
-    """Both as `check_features` gives them, of one width, and such that no distance by `metric` overflows.
+    """Return both as `check_features` does, of one width, and such that no distance by `metric` overflows.
 
     Raises:
         DataError: as `check_features`, or widths that differ, or features too long for ``euclidean``.
@@ -118,12 +118,15 @@ def squared_norms(features: Floats) -> npt.NDArray[np.float64]:
 
 
 def distances(query: Any, gallery: Any, *, metric: str = "cosine") -> Floats:
-    """The whole matrix of distances, float32 (Q, G). A zero feature is at cosine distance 1 from everything.
+    """Compute the matrix of distances between two sets of features.
 
     Args:
-        query: features (Q, D).
+        query: features (Q, D), any float or integer type.
         gallery: features (G, D).
-        metric: ``cosine`` or ``euclidean`` (squared).
+        metric: ``cosine`` (``1 - cos``; 1 for a zero feature) or ``euclidean`` (squared).
+
+    Returns:
+        float32 (Q, G), smaller is nearer.
 
     Raises:
         OptionError: unknown metric.
@@ -140,9 +143,9 @@ def distances(query: Any, gallery: Any, *, metric: str = "cosine") -> Floats:
 def row_blocks(
     query: Floats, gallery: Floats, metric: str, max_bytes: int = BLOCK_BYTES
 ) -> Iterator[tuple[slice, Floats]]:
-    """Rows of the matrix of distances in order: ``(rows, block)`` with `block` float32 (len(rows), G).
+    """Yield the matrix of distances by blocks of rows: ``(rows, block)`` with `block` float32 (len(rows), G).
 
-    The block's memory is used again for the next one. Takes checked features; the gallery is never copied.
+    The memory of a block is reused for the next one. Takes checked features; the gallery is never copied.
     """
     bias, scale = column_terms(gallery, metric)
     height = max(1, min(len(query), BLOCK_ROWS, max_bytes // (4 * len(gallery))))
@@ -157,7 +160,7 @@ def row_blocks(
 
 
 def row_terms(query: Floats, metric: str) -> tuple[Floats, Floats]:
-    """What each row is multiplied by before the product, and what is added to its distances after."""
+    """Return each row's factor before the product, and its offset after it."""
     norms = squared_norms(query)
     if metric == "cosine":
         return (-_inverse_lengths(norms)).astype(np.float32), np.ones(len(query), np.float32)
@@ -165,7 +168,7 @@ def row_terms(query: Floats, metric: str) -> tuple[Floats, Floats]:
 
 
 def column_terms(gallery: Floats, metric: str) -> tuple[Floats | None, Floats | None]:
-    """What each column of the product has added, and what it is multiplied by; None for nothing to do."""
+    """Return what is added to each column of the product, and its factor; None where there is nothing to do."""
     norms = squared_norms(gallery)
     if metric == "cosine":
         return None, _inverse_lengths(norms).astype(np.float32)
@@ -180,7 +183,7 @@ def finish(block: Floats, offset: Floats, bias: Floats | None, scale: Floats | N
     """Turn a block of products into distances, in place."""
     step = max(1, _CACHE_FLOATS // block.shape[1])
 
-    def share(first: int, last: int) -> None:
+    def finish_part(first: int, last: int) -> None:
         for start in range(first, last, step):
             rows = slice(start, min(start + step, last))
             part = block[rows]
@@ -191,7 +194,7 @@ def finish(block: Floats, offset: Floats, bias: Floats | None, scale: Floats | N
             part += offset[rows, None]
             np.maximum(part, 0, out=part)
 
-    over_rows(len(block), share)
+    over_rows(len(block), finish_part)
 
 
 def workers() -> int:
@@ -202,13 +205,13 @@ def workers() -> int:
 
 
 def over_rows(rows: int, job: Callable[[int, int], Result]) -> list[Result]:
-    """Run ``job(start, stop)`` over `rows` rows in contiguous shares, one a worker; results in the order of the rows.
+    """Run ``job(start, stop)`` over contiguous parts of the rows, one for each worker; results in order of the rows.
 
     The first exception of a job is raised once all have ended.
     """
-    shares = min(workers(), rows)
-    if shares <= 1:
+    parts = min(workers(), rows)
+    if parts <= 1:
         return [job(0, rows)]
-    cuts = [rows * i // shares for i in range(shares + 1)]
-    with ThreadPoolExecutor(shares) as pool:
+    cuts = [rows * i // parts for i in range(parts + 1)]
+    with ThreadPoolExecutor(parts) as pool:
         return list(pool.map(job, cuts[:-1], cuts[1:]))

@@ -1,4 +1,4 @@
-"""A model on a data set: features, ranks, thresholds, and what the card claimed."""
+"""Evaluate a model on a data set: features, ranks, thresholds, and what the card claims."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
+from osnet.checks import check_bool, check_choice
 from osnet.data import check_files
 from osnet.data.doctor import examine
 from osnet.data.load import load_records
 from osnet.data.records import DataSet, Record, cameras, persons
-from osnet.errors import DataError, OptionError
+from osnet.errors import DataError
 from osnet.evaluation.claims import Claim, claims_of, why_not_comparable
 from osnet.evaluation.compiled_loops import require_numba
 from osnet.evaluation.distances import check_metric, check_pair, row_blocks
@@ -38,21 +39,21 @@ if TYPE_CHECKING:
 DataLike = Union[str, "os.PathLike[str]", DataSet]
 
 POOLS = ("mean",)
-"""Known ways to make one feature of a tracklet's many."""
+"""Known ways to combine the features of a tracklet into one."""
 
-HELD_OUT = 0.5
-"""Share of people who are taken out of the gallery to play strangers, where the data has none."""
+HOLD_OUT_FRACTION = 0.5
+"""Fraction of the people who are removed from the gallery for open-set figures, if all queries are enrolled."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What `evaluate` found. Per-query figures are in `ranking`, in the order of `query`.
+    """The result of `evaluate`. Figures of each query are in `ranking`, in the order of `query`.
 
     Attributes:
-        model: as it was asked for.
-        weights: that were used; ``weights.sha256`` names the checkpoint.
-        data: the data set, all of its records but those left out.
-        query, gallery: records behind the features; with pooling, the first of each tracklet. The gallery has junk.
+        model: as it was given.
+        weights: that were used; ``weights.sha256`` identifies the checkpoint.
+        data: the data set, without the records that were left out.
+        query, gallery: the record of each feature; with pooling, the first of each tracklet. The gallery includes junk.
         query_features, gallery_features: float32 (Q, 512), (G, 512); of length 1 under ``cosine``, else as the network
             gives them (torchreid's way).
         ranking: mAP, CMC, mINP and each query's own figures.
@@ -62,8 +63,9 @@ class Evaluation:
         rerank_settings: ``k1``, ``k2`` and ``lambda``; None without re-ranking.
         claims: of published cards of this checkpoint, the model's own card first.
         computed: number of images whose features were computed; the others were cached.
-        findings: one line for each doubt: the quick doctor's about the data, and about re-ranking a small gallery.
-        left_out: for each image that cannot be read, the message; none of these is in any figure.
+        findings: one line for each warning: about the data, from the quick part of `osnet doctor`, and about re-ranking
+            a small gallery.
+        left_out: the error message of each image that cannot be read; these images are in no figure.
     """
 
     model: str
@@ -108,25 +110,25 @@ class Evaluation:
 
     @cached_property
     def open_set(self) -> OpenSet:
-        """Best answers to enrolled people and strangers. Where everybody is enrolled, half of the people are taken out
-        of the gallery. Errors as `osnet.evaluation.open_set.open_set`."""
+        """The most similar gallery image of enrolled and unenrolled queries. If every query is enrolled, half of the
+        people are removed from the gallery. Errors as `osnet.evaluation.open_set.open_set`."""
         labels = self.labels
         known = np.isin(labels["query_ids"], labels["gallery_ids"])
-        hold_out = HELD_OUT if known[labels["query_ids"] >= 0].all() else 0.0
+        fraction = HOLD_OUT_FRACTION if known[labels["query_ids"] >= 0].all() else 0.0
         return open_set(
             self.query_features, self.gallery_features, **labels, metric=self.metric, protocol=self.protocol,
-            hold_out=hold_out,
+            hold_out_fraction=fraction,
         )  # fmt: skip
 
     def blocks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """The distances that were ranked, some rows at a time: ``(rows, block)``; the block's memory is used again."""
+        """Yield the ranked distances by blocks of rows: ``(rows, block)``; the memory of a block is reused."""
         if self.distances is not None:
             yield slice(0, len(self.distances)), self.distances
         else:
             yield from row_blocks(*check_pair(self.query_features, self.gallery_features, self.metric), self.metric)
 
     def claim_beside(self) -> dict[str, Any] | None:
-        """The first claim, and the difference (measured minus claimed mAP) where it may be taken; None for no claim."""
+        """Return the first claim, and measured minus claimed mAP if the two can be compared; None without a claim."""
         if not self.claims:
             return None
         claim, *others = self.claims
@@ -143,10 +145,10 @@ class Evaluation:
         }
 
     def to_dict(self, *, thresholds: bool = False) -> dict[str, Any]:
-        """The summary as plain values, for JSON.
+        """Return the summary as plain values, for JSON.
 
         Args:
-            thresholds: add ``verification`` and ``open_set``; None where the data has no such pairs or people.
+            thresholds: add ``verification`` and ``open_set``; each is None if the data has no such pairs or people.
         """
         found = {
             "model": self.model,
@@ -204,33 +206,45 @@ def evaluate(
     progress: Progress | None = None,
     **fetch: Any,
 ) -> Evaluation:
-    """How well `model` finds the queries of `data` in its gallery.
+    """Measure how well `model` finds the queries of `data` in its gallery.
 
-    All that can be checked without a feature is checked first, the quick part of `osnet doctor` included. An image that
-    cannot be read is left out, see `Evaluation.left_out`.
+    The arguments and the data set are checked before any feature is computed; this includes the quick part of `osnet
+    doctor`. An image that cannot be read is left out, see `Evaluation.left_out`.
 
     Args:
         model: any model reference (see `osnet.read_weights`), such as `Weights` or a network in memory.
-        data: folder or table of a data set, or one that is listed already.
-        dataset: its layout, or ``auto`` to look.
+        data: folder or table of a data set, or a `DataSet`.
+        dataset: its layout; ``auto`` detects it.
         metric: ``cosine`` or ``euclidean`` (squared; of features as the network gives them).
-        protocol: see `osnet.rank`; None for the one that is usual for the data set.
+        protocol: see `osnet.rank`; None for the usual one of the data set.
         rerank: rank by k-reciprocal distances (`osnet.rerank`); takes memory for Q x G.
-        k1, k2, lambda_value: as `osnet.rerank`; without `rerank` they change nothing.
+        k1, k2, lambda_value: as `osnet.rerank`; without `rerank` they have no effect.
         flip: average features with those of the mirror image.
         pool: ``mean``: one feature for each tracklet; the data set must have tracklets.
         backend, precision, size: as `osnet.Embedder`.
         distractors: add the 500,000 of Market-1501.
         seed: of the division into query and gallery where the data has none, and of ``cuhk03``'s gallery shots.
-        cache: look features up that were computed before, and keep those that are computed now.
-        progress: called with (done, all) images.
+        cache: use features that were computed before, and keep those that are computed now.
+        progress: called with the number of images done and the number of all.
         **fetch: keywords of `osnet.fetch`.
 
+    Returns:
+        An `Evaluation`: mAP, CMC, mINP, thresholds, and the features and records behind them.
+
     Raises:
-        OptionError: an unknown name; the message lists the known ones. A switch that is no bool, a negative seed.
-        DataError: the data set cannot be listed, or an evaluation on it would be meaningless.
+        OptionError: an unknown name (the message lists the known ones), a switch that is not a bool, a negative seed.
+        DataError: the data set cannot be read, or an evaluation on it would be meaningless.
         DependencyError: numba is missing.
         Errors of `osnet.read_weights`.
+
+    Source: Zheng et al., Scalable Person Re-identification: A Benchmark (ICCV 2015).
+
+    >>> import osnet
+    >>> found = osnet.evaluate("own.ckpt", "shop/")
+    >>> found.data.name, found.protocol, found.ranking.valid_queries
+    ('folder', 'market1501', 4)
+    >>> 0 <= found.mAP <= found.ranking.cmc[9]
+    True
     """
     return next(
         evaluate_all(
@@ -263,18 +277,17 @@ def evaluate_all(
     progress: Progress | None = None,
     **fetch: Any,
 ) -> Iterator[Evaluation]:
-    """Every model on every data set, model by model. Arguments and errors as `evaluate`; all data sets are checked, and
-    all weights read, before anything is computed."""
+    """Evaluate every model on every data set, model by model. Arguments and errors as `evaluate`; all data sets are
+    checked, and all weights read, before anything is computed."""
     require_numba()
     check_metric(metric)
     for name, value in (("rerank", rerank), ("flip", flip), ("distractors", distractors), ("cache", cache)):
-        if not isinstance(value, (bool, np.bool_)):  # any word is true
-            raise OptionError(f"{name}: expected True or False, got {value!r}")
+        check_bool(name, value)  # any text is true
     check_settings(k1, k2, lambda_value)
     if protocol is not None:
         get_protocol(protocol)
-    if pool is not None and pool not in POOLS:
-        raise OptionError(f"unknown pool {pool!r}. Known: {', '.join(POOLS)}.")
+    if pool is not None:
+        check_choice("pool", pool, POOLS)
     if size is not None:
         check_size(size)
     store = read_settings(cache_dir=fetch.get("cache_dir")).cache if cache else None
@@ -328,7 +341,7 @@ class _Task:
 
 
 def _task(data: DataLike, dataset: str, protocol: str | None, pool: str | None, distractors: bool, seed: int) -> _Task:
-    """The data set listed and found good for an evaluation, without files that are not there or empty."""
+    """The data set, checked for an evaluation, without files that are missing or empty."""
     if not isinstance(data, DataSet):
         data = load_records(data, dataset, seed=seed, distractors=distractors)
     if protocol:
@@ -337,10 +350,10 @@ def _task(data: DataLike, dataset: str, protocol: str | None, pool: str | None, 
 
 
 def _checked(data: DataSet, bad: dict[Path, str], pool: str | None, before: _Task | None) -> _Task:
-    """`data` without the images that are `bad`, found good for an evaluation as the doctor finds it.
+    """`data` without the images that are `bad`, checked for an evaluation as `osnet doctor` does.
 
     Args:
-        before: what was found when it was checked with more images.
+        before: the result of the check with more images.
     """
     doubts = (*(before.doubts if before else ()), *(one.message for one in check_files.unusable(data, bad)))
     data = data.without(bad)
@@ -351,13 +364,13 @@ def _checked(data: DataSet, bad: dict[Path, str], pool: str | None, before: _Tas
     query, gallery = data.split("query"), data.split("gallery", junk=True)
     if pool and not any(record.tracklet is not None for record in (*query, *gallery)):
         raise DataError(
-            f"{data.root}: pool={pool!r} wants tracklets and this data set names none; "
-            "give a csv or parquet table with the column tracklet"
+            f"{data.root}: pool={pool!r} needs tracklets, and this data set has none; "
+            "use a csv or parquet table with the column tracklet"
         )
     labels = index_labels(get_protocol(data.protocol), **_labels(query, gallery), queries=len(query), size=len(gallery))
     if not labels.matches.any():
         raise DataError(
-            f"{data.root}: no query has a right answer under protocol {data.protocol!r}; see osnet doctor {data.root}"
+            f"{data.root}: no query has a match under protocol {data.protocol!r}; see osnet doctor {data.root}"
         )
     findings = (*doubts, *(finding.message for finding in report.findings))
     left_out = (*(before.left_out if before else ()), *bad.values())
@@ -395,6 +408,6 @@ def _name(model: ModelLike, weights: Weights) -> str:
 
 
 def last_part(reference: str) -> str:
-    """For people: of a path its last part; a uid or an alias as it is."""
+    """Shorten `reference` for display: the last part of a path; a uid or an alias unchanged."""
     path = Path(reference)
     return path.name if path.is_absolute() or path.exists() else reference

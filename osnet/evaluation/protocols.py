@@ -1,4 +1,4 @@
-"""What counts as an answer: evaluation protocols by name, and the labels of queries and gallery under one of them."""
+"""Evaluation protocols by name, and the labels of queries and gallery, indexed for looking up matches."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from osnet.checks import check_choice
+from osnet.data.records import JUNK
 from osnet.errors import DataError, OptionError
 
 Integers = npt.NDArray[np.int64]
 
-JUNK = -1
-"""Identity of a gallery image that no protocol counts, right or wrong (a bad detection). Every other identity that
-no query has, 0 by custom, is a distractor: always a wrong answer."""
-
 
 @dataclass(frozen=True)
 class Protocol:
-    """How answers are judged.
+    """Which gallery images count as matches and non-matches of a query.
 
     Attributes:
-        name: by which it is asked for.
+        name: as in ``protocol=``.
         same_camera_left_out: gallery images of the query's identity from the query's camera do not count.
         single_shot: CMC is the mean over repeats with one gallery image of each identity, drawn at random; mAP and
             mINP are over the whole gallery, as in torchreid's ``eval_cuhk03``.
@@ -52,25 +50,22 @@ def get_protocol(name: str) -> Protocol:
     Raises:
         OptionError: no such protocol; the message lists the known ones.
     """
-    try:
-        return PROTOCOLS[name]
-    except (KeyError, TypeError):
-        raise OptionError(f"unknown protocol {name!r}. Known: {', '.join(PROTOCOLS)}.") from None
+    return PROTOCOLS[check_choice("protocol", name, PROTOCOLS)]
 
 
 class Labels(NamedTuple):
-    """Who is on the query and gallery images and which camera saw them, indexed for looking up matches.
+    """Identities and cameras of queries and gallery, indexed for looking up matches.
 
-    A named tuple of arrays, so that compiled loops take it whole.
+    A named tuple of arrays, so that compiled loops take it as one argument.
 
     Attributes:
         query_ids, gallery_ids: int64 (Q,), (G,).
-        query_cameras, gallery_cameras: int64 (Q,), (G,); zeros where the protocol does not look at cameras.
+        query_cameras, gallery_cameras: int64 (Q,), (G,); zeros where the protocol ignores cameras.
         order: gallery entries sorted by identity (G,).
         starts, ends: ``order[starts[q]:ends[q]]`` are the entries of query q's identity; none for a junk query.
         groups: first and last-plus-one place in `order` of each identity of the gallery, junk left out (P, 2).
         junk: gallery entries of identity `JUNK`.
-        matches: number of matches of each query that the protocol leaves in (Q,).
+        matches: number of matches of each query that the protocol counts (Q,).
         same_camera_left_out: as the protocol has it.
     """
 
@@ -98,18 +93,22 @@ def index_labels(
 ) -> Labels:
     """Check the labels of `queries` queries and a gallery of `size` and index them.
 
-    Identities are whole numbers or strings; cameras, where `protocol` wants them, whole numbers from 0 on.
+    Args:
+        protocol: decides which gallery images count.
+        query_ids, gallery_ids: identities (Q,), (G,), integers or strings; `JUNK` never counts.
+        query_cameras, gallery_cameras: (Q,), (G,), integers of at least 0, or None where `protocol` ignores cameras.
+        queries, size: Q and G.
 
     Raises:
-        OptionError: `protocol` wants cameras and there are none.
-        DataError: a wrong number or kind of labels, or unknown cameras.
+        OptionError: `protocol` needs cameras and there are none.
+        DataError: a wrong number or type of labels, or unknown cameras.
     """
     query_ids, gallery_ids = _identities(query_ids, gallery_ids, queries, size)
     if protocol.same_camera_left_out:
         if query_cameras is None or gallery_cameras is None:
             raise OptionError(
-                f"protocol {protocol.name!r} wants query_cameras and gallery_cameras; "
-                "for data without cameras ask for protocol='camera-blind'"
+                f"protocol {protocol.name!r} needs query_cameras and gallery_cameras; "
+                "for data without cameras use protocol='camera-blind'"
             )
         query_cameras = _cameras(query_cameras, "query", queries)
         gallery_cameras = _cameras(gallery_cameras, "gallery", size)
@@ -148,22 +147,22 @@ def _identities(query: Any, gallery: Any, queries: int, size: int) -> tuple[Inte
     query, gallery = _labels(query, "query_ids", queries), _labels(gallery, "gallery_ids", size)
     if query.dtype.kind == gallery.dtype.kind == "U":
         _, codes = np.unique(np.r_[query, gallery], return_inverse=True)
-        codes = codes.reshape(-1).astype(np.int64)  # from 0 on: a string is never junk
+        codes = codes.reshape(-1).astype(np.int64)  # at least 0: a string is never junk
         return codes[:queries], codes[queries:]
     if "U" in (query.dtype.kind, gallery.dtype.kind):
-        raise DataError("query_ids and gallery_ids must both be whole numbers or both strings")
+        raise DataError("query_ids and gallery_ids must both be integers or both strings")
     return query, gallery
 
 
 def _cameras(cameras: Any, split: str, count: int) -> Integers:
     cameras = _labels(cameras, f"{split}_cameras", count)
     if cameras.dtype.kind == "U":
-        raise DataError(f"{split}_cameras must be whole numbers, got strings")
+        raise DataError(f"{split}_cameras must be integers, got strings")
     unknown = int((cameras < 0).sum())
     if unknown:
         raise DataError(
             f"the camera of {unknown} of {count} {split} images is unknown (negative); "
-            "label them, or ask for protocol='camera-blind'"
+            "label them, or use protocol='camera-blind'"
         )
     found: Integers = cameras
     return found
@@ -181,4 +180,4 @@ def _labels(labels: Any, what: str, count: int) -> npt.NDArray[Any]:
         return array.astype(str)
     if array.dtype.kind == "U":
         return array
-    raise DataError(f"{what} must be whole numbers or strings, got {array.dtype}")
+    raise DataError(f"{what} must be integers or strings, got {array.dtype}")

@@ -1,17 +1,17 @@
-"""Ranking: how early the right answers to each query come. mAP, CMC and mINP, with every query's own figures.
+"""Ranking: how early the matches of each query come. mAP, CMC and mINP, with every query's own figures.
 
-Of a query with M right answers, the i-th of them (nearest first) at rank r_i among the entries that count:
+For a query with M matches, the i-th of them (nearest first) at rank r_i among the gallery images that count:
 
 - average precision is the mean of i / r_i (Zheng et al., ICCV 2015); mAP is its mean over the valid queries,
-- CMC at k is the share of valid queries with r_1 <= k,
+- CMC at k is the fraction of valid queries with r_1 <= k,
 - inverse negative penalty is M / r_M (Ye et al., Deep Learning for Person Re-identification, TPAMI 2021); mINP is its
   mean.
 
-A query is valid when the protocol leaves it a right answer; the others are counted out, as torchreid does.
+A query is valid if the protocol counts at least one match of it; the others are left out of all means, as in torchreid.
 
-**Ties.** A wrong answer at the same distance as a right one counts as before it. So no figure depends on the order of
-the gallery, and features that are all alike score like the worst model and not like the best. Without ties the figures
-are those of torchreid (torchreid/metrics/rank.py), which leaves the order of ties to its sort.
+**Ties.** A non-match at the same distance as a match is ranked before it. So no figure depends on the order of the
+gallery, and features that are all equal score like the worst model, not like the best. Without ties the figures are
+those of torchreid (torchreid/metrics/rank.py), which leaves the order of ties to its sort.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from osnet.errors import DataError, OptionError
+from osnet.checks import check_integer
+from osnet.errors import DataError
 from osnet.evaluation.compiled_loops import rank_rows, require_numba, single_shot_rows
 from osnet.evaluation.distances import check_metric, check_pair, over_rows, row_blocks
 from osnet.evaluation.protocols import Labels, get_protocol, index_labels
@@ -36,20 +37,20 @@ REPORTED_RANKS = (1, 5, 10, 20)
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """What `rank` found.
+    """The result of `rank`.
 
     Attributes:
         mAP: mean average precision over the valid queries, 0 to 1.
-        cmc: ``cmc[k - 1]`` is Rank-k, the share of valid queries with a right answer among the first k, float64
+        cmc: ``cmc[k - 1]`` is Rank-k, the fraction of valid queries with a match among the first k, float64
             (max_rank,). Under ``cuhk03``: the mean over single gallery shots.
         mINP: mean inverse negative penalty, 0 to 1.
-        valid_queries: number of queries with a right answer left in the gallery; all means are over these.
+        valid_queries: number of queries with a match in the gallery that the protocol counts; all means are over these.
         protocol, metric: names; the metric is None for a matrix given to `rank_distances`.
-        average_precision: of each query (Q,), NaN where the query is not valid.
-        first_match: rank of each query's first right answer from 1 on (Q,), 0 where not valid; over the whole gallery.
-        inverse_negative_penalty: of each query (Q,), NaN where not valid.
-        matches: number of right answers of each query (Q,).
-        single_shot: under ``cuhk03``, rank of the right answer in each repeat (Q, repeats), 0 where not valid.
+        average_precision: of each query, float64 (Q,); NaN where the query is not valid.
+        first_match: rank of each query's first match in the whole gallery, int64 (Q,); 0 where not valid.
+        inverse_negative_penalty: of each query, float64 (Q,); NaN where not valid.
+        matches: number of matches of each query, int64 (Q,).
+        single_shot: under ``cuhk03``, rank of the match in each repeat, int64 (Q, repeats); 0 where not valid.
     """
 
     mAP: float  # noqa: N815 - the field writes it so
@@ -65,7 +66,7 @@ class Ranking:
     single_shot: Integers | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The summary as plain values, for JSON; CMC at 1, 5, 10 and 20 as far as it was computed."""
+        """Return the summary as plain values, for JSON; CMC at 1, 5, 10 and 20 as far as it was computed."""
         return {
             "mAP": self.mAP,
             "cmc": {str(k): float(self.cmc[k - 1]) for k in REPORTED_RANKS if k <= len(self.cmc)},
@@ -91,26 +92,43 @@ def rank(
     repeats: int = 10,
     seed: int = 0,
 ) -> Ranking:
-    """Rank a gallery for each query by the distance of features. Memory beyond the features does not grow with G.
+    """Rank a gallery for each query by the distance of features.
+
+    Distances are computed in blocks, so memory beyond the features does not grow with G.
 
     Args:
-        query: features (Q, D), any float type; distances are float32.
+        query: features (Q, D), any float type; distances are computed in float32.
         gallery: features (G, D).
-        query_ids, gallery_ids: identities (Q,), (G,), whole numbers or strings. -1 is junk and never counts.
-        query_cameras, gallery_cameras: (Q,), (G,), whole numbers from 0 on; not looked at by ``camera-blind``.
+        query_ids, gallery_ids: identities (Q,), (G,), integers or strings. -1 is junk and never counts.
+        query_cameras, gallery_cameras: (Q,), (G,), integers of at least 0; ignored by ``camera-blind``.
         metric: ``cosine`` or ``euclidean`` (squared).
         protocol: ``market1501``, ``cuhk03`` or ``camera-blind``; see `osnet.evaluation.protocols.PROTOCOLS`.
         max_rank: length of `Ranking.cmc`.
         repeats, seed: of the single gallery shots of ``cuhk03``.
 
+    Returns:
+        A `Ranking`: mAP, CMC, mINP and the figures of each query.
+
     Raises:
-        OptionError: unknown metric or protocol, cameras missing that the protocol wants.
+        OptionError: unknown metric or protocol, missing cameras that the protocol needs.
         DataError: features empty, of different widths or not finite; labels that do not fit; no valid query.
         DependencyError: numba is missing.
+
+    Source: Zheng et al., Scalable Person Re-identification: A Benchmark (ICCV 2015).
+
+    >>> import osnet
+    >>> query = [[1.0, 0.0], [0.0, 1.0]]
+    >>> gallery = [[0.9, 0.1], [0.2, 0.9], [1.0, 0.9]]
+    >>> found = osnet.rank(query, gallery, query_ids=[1, 2], gallery_ids=[1, 1, 2], protocol="camera-blind", max_rank=2)
+    >>> found.average_precision.round(2).tolist()  # matches at ranks 1 and 3; a match at rank 2
+    [0.83, 0.5]
+    >>> round(found.mAP, 3), found.cmc.tolist()
+    (0.667, [0.5, 1.0])
     """
     chosen = get_protocol(protocol)
     check_metric(metric)
-    _check_counts(max_rank=max_rank, repeats=repeats, seed=seed)
+    max_rank = check_integer("max_rank", max_rank, least=1)
+    repeats, seed = check_integer("repeats", repeats, least=1), check_integer("seed", seed, least=0)
     query, gallery = check_pair(query, gallery, metric)
     labels = index_labels(
         chosen, query_ids, gallery_ids, query_cameras, gallery_cameras, queries=len(query), size=len(gallery)
@@ -133,13 +151,26 @@ def rank_distances(
     repeats: int = 10,
     seed: int = 0,
 ) -> Ranking:
-    """`rank` from a matrix of distances (Q, G), float32 or float64, smaller is nearer; the matrix is not changed.
+    """Rank a gallery for each query by distances that are given.
+
+    Args:
+        distances: (Q, G), float32 or float64 (other numbers are converted), smaller is nearer; not changed.
+        query_ids, gallery_ids, query_cameras, gallery_cameras, protocol, max_rank, repeats, seed: as in `rank`.
+
+    Returns:
+        A `Ranking` whose metric is None.
 
     Raises:
         OptionError, DataError, DependencyError: as `rank`; a distance that is NaN or infinite is a DataError.
+
+    >>> from osnet.evaluation.ranking import rank_distances
+    >>> found = rank_distances([[0.1, 0.3, 0.2]], query_ids=[7], gallery_ids=[7, 7, 8], protocol="camera-blind")
+    >>> round(found.mAP, 3), round(found.mINP, 3)  # matches at ranks 1 and 3: (1/1 + 2/3) / 2 and 2/3
+    (0.833, 0.667)
     """
     chosen = get_protocol(protocol)
-    _check_counts(max_rank=max_rank, repeats=repeats, seed=seed)
+    max_rank = check_integer("max_rank", max_rank, least=1)
+    repeats, seed = check_integer("repeats", repeats, least=1), check_integer("seed", seed, least=0)
     matrix = np.asarray(distances)
     if matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
         raise DataError(f"distances: expected a matrix (Q, G) of floats, got shape {matrix.shape} of {matrix.dtype}")
@@ -155,14 +186,8 @@ def rank_distances(
     return counter.ranking(max_rank, None)
 
 
-def _check_counts(*, max_rank: int, repeats: int, seed: int) -> None:
-    for name, value, least in (("max_rank", max_rank, 1), ("repeats", repeats, 1), ("seed", seed, 0)):
-        if not isinstance(value, (int, np.integer)) or value < least:
-            raise OptionError(f"{name} must be a whole number from {least} on, got {value!r}")
-
-
 class _Counter:
-    """Takes blocks of rows and keeps each query's figures."""
+    """Takes blocks of distances and keeps the figures of each query."""
 
     def __init__(self, protocol: str, labels: Labels, repeats: int, seed: int) -> None:
         require_numba()
@@ -180,7 +205,7 @@ class _Counter:
     def add(self, first_query: int, block: Array) -> None:
         labels = self._labels
 
-        def share(start: int, stop: int) -> None:
+        def rank_part(start: int, stop: int) -> None:
             rows, first = block[start:stop], first_query + start
             bad = rank_rows(rows, first, labels, self._precisions, self._firsts, self._penalties)
             if bad >= 0:
@@ -188,7 +213,7 @@ class _Counter:
             if self._shots is not None:
                 single_shot_rows(rows, first, labels, self._seed, self._shots)
 
-        over_rows(len(block), share)
+        over_rows(len(block), rank_part)
 
     def ranking(self, max_rank: int, metric: str | None) -> Ranking:
         valid = self._firsts > 0
@@ -213,10 +238,10 @@ def _no_valid_query(protocol: str, labels: Labels) -> str:
     count = len(labels.query_ids)
     if (labels.ends > labels.starts).any():
         return (
-            f"all right answers of the {count} queries come from the query's own camera, which protocol "
+            f"all matches of the {count} queries come from the query's own camera, which protocol "
             f"{protocol!r} leaves out: use a gallery from other cameras, or protocol='camera-blind'"
         )
     return (
         f"none of the identities of the {count} queries appears in the gallery of {len(labels.gallery_ids)}: "
-        "check that both splits are of one data set and label people alike"
+        "check that both splits are of one data set and use the same identity labels"
     )

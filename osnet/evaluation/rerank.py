@@ -43,23 +43,33 @@ K1, K2, LAMBDA = 20, 6, 0.3
 def rerank(
     query: Any, gallery: Any, *, k1: int = K1, k2: int = K2, lambda_value: float = LAMBDA, metric: str = "cosine"
 ) -> Floats:
-    """Re-ranked distances, float32 (Q, G), for `osnet.evaluation.ranking.rank_distances`.
+    """Compute k-reciprocal re-ranked distances, to be ranked with `osnet.evaluation.ranking.rank_distances`.
 
-    Time grows with (Q + G)^2 (the products of all features), memory with Q x G (the answer) and with Q + G.
+    Time grows with (Q + G)^2 (the products of all features), memory with Q x G (the result) and with Q + G.
     A gallery of fewer than `k1` images gives a warning.
 
     Args:
-        query: features (Q, D).
+        query: features (Q, D), any float type.
         gallery: features (G, D).
         k1: neighbours within which images must find each other.
         k2: nearest images over which an encoding is averaged; 1 for none.
         lambda_value: weight of the plain distance, 0 to 1; the Jaccard distance has the rest.
         metric: ``cosine`` or ``euclidean`` (squared). As in torchreid this distance is squared once more.
 
+    Returns:
+        float32 (Q, G), smaller is nearer.
+
     Raises:
         OptionError: unknown metric, or a setting out of its range.
         DataError: features empty, of different widths or not finite.
         DependencyError: numba is missing.
+
+    Source: Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding (CVPR 2017).
+
+    >>> import osnet
+    >>> query, gallery = [[1.0, 0.0]], [[0.9, 0.1], [0.1, 0.9], [0.8, 0.2]]
+    >>> osnet.rerank(query, gallery, k1=2, k2=1).argsort().tolist()
+    [[0, 2, 1]]
     """
     check_metric(metric)
     check_settings(k1, k2, lambda_value)
@@ -79,12 +89,12 @@ def check_settings(k1: Any, k2: Any, lambda_value: Any) -> None:
 
 
 def doubt(gallery: int, k1: int) -> tuple[str, ...]:
-    """What is to be said of re-ranking a gallery of so many images: one line or none."""
+    """Return a warning if a gallery of so many images is too small for re-ranking: one line or none."""
     if gallery >= k1:
         return ()
     return (
         f"re-ranking compares the k1 = {k1} nearest images, but the gallery has {gallery}: other people are among "
-        "them, which can make the figures worse; take a k1 near the number of images of a person, or do not re-rank",
+        "them, which can make the figures worse; use a k1 near the number of images of a person, or do not re-rank",
     )
 
 
@@ -150,7 +160,7 @@ def _neighbours(features: Floats, norms: Floats, count: int, matrix: Floats) -> 
 
 
 def _take_rows(block: Floats, norms: Floats, top: int, left: int, near: Array, who: Array, farthest: Array) -> None:
-    def share(start: int, stop: int) -> None:
+    def offer_rows(start: int, stop: int) -> None:
         for first in range(start, stop, 32):  # a few rows at a time stay in the cache over all passes
             last = min(first + 32, stop)
             part, rows = block[first:last], slice(top + first, top + last)
@@ -160,16 +170,16 @@ def _take_rows(block: Floats, norms: Floats, top: int, left: int, near: Array, w
             np.maximum(farthest[rows], part.max(axis=1), out=farthest[rows])
             _offer_rows_loop(part, top + first, left, near, who)
 
-    over_rows(len(block), share)
+    over_rows(len(block), offer_rows)
 
 
 def _take_columns(block: Floats, top: int, left: int, near: Array, who: Array, farthest: Array) -> None:
-    def share(start: int, stop: int) -> None:
+    def offer_columns(start: int, stop: int) -> None:
         part, columns = block[:, start:stop], slice(left + start, left + stop)
         np.maximum(farthest[columns], part.max(axis=0), out=farthest[columns])
         _offer_columns_loop(part, top, left + start, near, who)
 
-    over_rows(block.shape[1], share)
+    over_rows(block.shape[1], offer_columns)
 
 
 def _encode(
@@ -179,7 +189,7 @@ def _encode(
     """Each image's weights over its expanded reciprocal neighbours."""
     width = reach * (half_sets.shape[1] + 1)
 
-    def share(start: int, stop: int) -> list[tuple[Array, Array, Array]]:
+    def encode_part(start: int, stop: int) -> list[tuple[Array, Array, Array]]:
         found = []
         for first in range(start, stop, _CHUNK):
             last = min(first + _CHUNK, stop)
@@ -193,7 +203,7 @@ def _encode(
             found.append((sizes, columns[used], values[used]))
         return found
 
-    parts = [part for share_parts in over_rows(len(features), share) for part in share_parts]
+    parts = [part for found in over_rows(len(features), encode_part) for part in found]
     sizes, columns, values = (np.concatenate(arrays) for arrays in zip(*parts))
     return Sparse(_pointers(sizes), columns, values)
 
@@ -332,8 +342,8 @@ def _encode_loop(
         for a in range(count):
             other = columns[out, a]
             distance = max(norms[i] + norms[other] - 2 * _dot(features[i], features[other]), 0.0)
-            share = distance / scale if scale > 0 else 0.0  # before it is squared: the square may overflow
-            weight = np.exp(-share * share)
+            fraction = distance / scale if scale > 0 else 0.0  # before it is squared: the square may overflow
+            weight = np.exp(-fraction * fraction)
             values[out, a] = weight
             total += weight
         for a in range(count):

@@ -19,17 +19,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from osnet.errors import DataError, OptionError
+from osnet.checks import check_number
+from osnet.data.records import JUNK
+from osnet.errors import DataError
 from osnet.evaluation.compiled_loops import count_pairs, require_numba
 from osnet.evaluation.distances import check_metric, check_pair, over_rows, row_blocks, squared_norms
-from osnet.evaluation.protocols import JUNK, Labels, get_protocol, index_labels
+from osnet.evaluation.protocols import Labels, get_protocol, index_labels
 
 Array = npt.NDArray[Any]
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 FALSE_POSITIVE_RATES = (1e-4, 1e-3, 1e-2)
-"""Rates that are reported if no others are asked for."""
+"""Rates that are reported by default."""
 
 BINS = 2**20
 ENOUGH_ERRORS = 30
@@ -42,13 +44,13 @@ class OperatingPoint:
     """A threshold and what it does.
 
     Attributes:
-        fpr: false positive rate that was asked for.
+        fpr: the requested false positive rate.
         threshold: least similarity at which a pair is accepted.
-        measured_fpr: share of the pairs of different people that it accepts, at most `fpr`.
-        tpr: share of the pairs of one person that it accepts.
+        measured_fpr: fraction of the pairs of different people that it accepts, at most `fpr`.
+        tpr: fraction of the pairs of one person that it accepts.
         false_accepts: pairs of different people that it accepts.
-        impostor_pairs: pairs of different people behind the figure.
-        warning: one line where they are too few to trust it, else None.
+        impostor_pairs: number of pairs of different people in the data.
+        warning: one line if they are too few for a reliable threshold, else None.
     """
 
     fpr: float
@@ -62,10 +64,10 @@ class OperatingPoint:
 
 @dataclass(frozen=True, eq=False)
 class Verification:
-    """Counts of accepted pairs over falling thresholds; `thresholds` and the two counts are of one length.
+    """Counts of accepted pairs over decreasing thresholds; `thresholds` and the two counts have the same length.
 
     Attributes:
-        thresholds: similarities, falling; all at which some count changes.
+        thresholds: similarities, decreasing; all at which a count changes.
         true_accepts: pairs of one person accepted at each threshold, int64.
         false_accepts: pairs of different people accepted at each threshold, int64.
         genuine_pairs, impostor_pairs: all pairs of one person, and of different people.
@@ -94,7 +96,7 @@ class Verification:
 
     @property
     def eer(self) -> float:
-        """Equal error rate: where false positive and false negative rate cross, on a line between two thresholds."""
+        """Equal error rate: where false positive and false negative rate cross, interpolated between two thresholds."""
         return self._crossing()[0]
 
     @property
@@ -106,17 +108,16 @@ class Verification:
         false, missed = np.r_[0, self.fpr], np.r_[1, 1 - self.tpr]
         place = int(np.argmax(false >= missed))
         before, after = missed[place - 1] - false[place - 1], false[place] - missed[place]
-        share = before / (before + after)
-        return float(false[place - 1] + share * (false[place] - false[place - 1])), place - 1
+        fraction = before / (before + after)
+        return float(false[place - 1] + fraction * (false[place] - false[place - 1])), place - 1
 
     def at(self, fpr: float) -> OperatingPoint:
-        """The most tolerant threshold whose false positive rate is at most `fpr`.
+        """Find the lowest threshold whose false positive rate is at most `fpr`.
 
         Raises:
             OptionError: `fpr` is not between 0 and 1.
         """
-        if not isinstance(fpr, (int, float, np.floating)) or not 0 <= fpr <= 1:
-            raise OptionError(f"a false positive rate is a number from 0 to 1, got {fpr!r}")
+        check_number("false positive rate", fpr, least=0, most=1)
         allowed = math.floor(fpr * self.impostor_pairs + 1e-9)  # 1e-4 times 30,000 is a bit under 3 in floats
         place = int(np.searchsorted(self.false_accepts, allowed, side="right")) - 1
         strict = place < 0  # even the strictest border lets too many in
@@ -132,7 +133,7 @@ class Verification:
         )
 
     def histogram(self, bins: int = 100) -> tuple[Doubles, Integers, Integers]:
-        """Similarities in `bins` equal bins: borders (bins + 1,), pairs of one person, pairs of different people."""
+        """Count pairs by similarity: borders of `bins` equal bins (bins + 1,), pairs of one person, and of two."""
         borders = np.linspace(self.thresholds[-1], self.thresholds[0] + self.step, bins + 1)
         place = np.clip(np.searchsorted(borders, self.thresholds, side="right") - 1, 0, bins - 1)
         counts = []
@@ -143,7 +144,7 @@ class Verification:
         return borders, counts[0], counts[1]
 
     def to_dict(self, fprs: Sequence[float] = FALSE_POSITIVE_RATES) -> dict[str, Any]:
-        """The summary as plain values, for JSON."""
+        """Return the summary as plain values, for JSON."""
         return {
             "eer": self.eer,
             "eer_threshold": self.eer_threshold,
@@ -155,14 +156,23 @@ class Verification:
         }
 
 
+def reliability(rate: float, trials: int) -> str:
+    """How far a threshold for an error rate of `rate`, measured on `trials`, can be trusted.
+
+    Returns:
+        ``unreliable`` (not one error expected), ``rough`` (fewer than `ENOUGH_ERRORS`) or ``good``.
+    """
+    expected = rate * trials + 1e-9
+    return "unreliable" if expected < 1 else "rough" if expected < ENOUGH_ERRORS else "good"
+
+
 def too_few(rate: float, trials: int, what: str) -> str | None:
-    """A warning where `trials` are too few for an error rate of `rate`, else None. A rate of 0 is never enough."""
-    expected = rate * trials
-    if expected + 1e-9 >= ENOUGH_ERRORS:
+    """Return a warning if `trials` are too few for an error rate of `rate` (for 0 always), else None."""
+    found = reliability(rate, trials)
+    if found == "good":
         return None
-    wanted = f"{math.ceil(ENOUGH_ERRORS / rate - 1e-9):,}" if rate else "infinitely many"
-    problem = "says nothing" if expected + 1e-9 < 1 else "is rough"
-    return f"{trials:,} {what} are few for a rate of {rate:g}: this threshold {problem}; {wanted} would be enough"
+    needed = f"at least {math.ceil(ENOUGH_ERRORS / rate - 1e-9):,} are needed" if rate else "no number is enough"
+    return f"{trials:,} {what} are too few for a rate of {rate:g}: this threshold is {found}; {needed}"
 
 
 def verify_pairs(
@@ -176,13 +186,20 @@ def verify_pairs(
     metric: str = "cosine",
     protocol: str = "market1501",
 ) -> Verification:
-    """Count all pairs of a query and a gallery image by similarity. Arguments as `osnet.evaluation.ranking.rank`.
+    """Count all pairs of a query and a gallery image by similarity.
 
     Pairs of the same person and camera are left out where the protocol says so, and junk always; images of different
     people count whatever camera they are from.
 
+    Args:
+        query, gallery: features (Q, D), (G, D), any float type.
+        query_ids, gallery_ids, query_cameras, gallery_cameras, metric, protocol: as in `osnet.rank`.
+
+    Returns:
+        A `Verification`: ROC, equal error rate, and `Verification.at` for a threshold.
+
     Raises:
-        OptionError: unknown metric or protocol, cameras missing that the protocol wants.
+        OptionError: unknown metric or protocol, missing cameras that the protocol needs.
         DataError: features or labels that cannot be used; no pair of one person, or none of different people.
         DependencyError: numba is missing.
     """
@@ -202,12 +219,14 @@ def verify_pairs(
     skipped = labels.query_ids == JUNK
     for rows, block in row_blocks(query, gallery, metric):
 
-        def share(start: int, stop: int, first: int = rows.start, block: Array = block) -> tuple[Integers, Integers]:
+        def count_part(
+            start: int, stop: int, first: int = rows.start, block: Array = block
+        ) -> tuple[Integers, Integers]:
             same, different = np.zeros(BINS + 1, np.int64), np.zeros(BINS + 1, np.int64)
             count_pairs(block[start:stop], first + start, labels, skipped, scale, same, different)
             return same, different
 
-        for same, different in over_rows(len(block), share):
+        for same, different in over_rows(len(block), count_part):
             genuine += same
             impostor += different
     used = np.flatnonzero(genuine + impostor)

@@ -1,7 +1,7 @@
-"""Activation maps: where on a crop the last feature map is strong.
+"""Activation maps: where on a crop the last feature map has high values.
 
-As Zhou et al. draw them (ICCV 2019, following Zagoruyko and Komodakis, ICLR 2017): absolute values summed over the
-channels, scaled to Euclidean length 1 over the positions; for display stretched to 0..1 and laid over the crop.
+As in Zhou et al. (ICCV 2019, following Zagoruyko and Komodakis, ICLR 2017): absolute values summed over the
+channels, scaled to Euclidean length 1 over the positions; for display scaled to 0..1 and drawn over the crop.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _IN_A_ROW = 6
 
 
 def activation_maps(weights: Weights, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Maps (N, H / 16, W / 16), each of length 1, of crops uint8 (N, H, W, 3) in RGB, computed in float32.
+    """Compute maps (N, H / 16, W / 16), each of length 1, of crops uint8 (N, H, W, 3) in RGB, computed in float32.
 
     Raises:
         DependencyError: OpenVINO is missing.
@@ -43,7 +43,7 @@ def activation_maps(weights: Weights, crops: NDArray[np.uint8]) -> NDArray[np.fl
 
 
 def overlay(crop: NDArray[np.uint8], strength: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """`crop` (H, W, 3) with `strength` (h, w) in colour over it: weak places stay dark, strong ones glow."""
+    """`crop` (H, W, 3) with `strength` (h, w) drawn over it: low values are dark, high ones bright."""
     from matplotlib import colormaps
 
     low, high = float(strength.min()), float(strength.max())

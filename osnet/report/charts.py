@@ -1,4 +1,4 @@
-"""The report's curves: CMC and average precision, ROC, similarities, as matplotlib figures without global state."""
+"""Charts of the report: CMC and average precision, ROC, similarities, as matplotlib figures without global state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_POINTS = 2000
 
 
 def figure(width: float, height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
-    """An empty figure of `panels` side by side, sizes in inches, drawn by Agg."""
+    """Make an empty figure of `panels` side by side, sizes in inches, drawn by Agg."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -47,14 +47,14 @@ def _name(axes: Axes, title: str, x: str, y: str) -> None:
 
 
 def png(made: Figure, dpi: int = 144) -> bytes:
-    """`made` as a PNG file."""
+    """Return `made` as a PNG file."""
     buffer = io.BytesIO()
     made.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
 
 
 def cmc(ranking: Ranking) -> Figure:
-    """CMC up to the rank that was computed, and how average precision spreads over the queries."""
+    """Draw CMC up to the rank that was computed, and the histogram of average precision."""
     made, (left, right) = figure(10, 3.7, 2)
     ranks = np.arange(1, len(ranking.cmc) + 1)
     left.plot(ranks, 100 * ranking.cmc, color=BLUE, linewidth=2, drawstyle="steps-post")
@@ -72,7 +72,7 @@ def cmc(ranking: Ranking) -> Figure:
     left.set_xticks(shown, [str(k) for k in shown])
     left.minorticks_off()
     left.set_xlim(0.9, 1.15 * len(ranking.cmc))
-    _name(left, "CMC: a right answer among the first k", "rank k", "% of queries")
+    _name(left, "CMC: a match among the first k", "rank k", "% of queries")
     precision = 100 * ranking.average_precision[ranking.matches > 0]
     right.hist(precision, bins=np.linspace(0, 100, 26).tolist(), color=BLUE, alpha=0.85)
     right.axvline(100 * ranking.mAP, color=INK, linewidth=1.4, linestyle="--")
@@ -93,7 +93,7 @@ def cmc(ranking: Ranking) -> Figure:
 
 
 def roc(verification: Verification, point: OperatingPoint) -> Figure:
-    """True over false positive rate, the latter on a logarithmic axis, with the chosen threshold and the EER."""
+    """Draw true over false positive rate (on a logarithmic axis), with the chosen threshold and the EER."""
     made, (axes,) = figure(5.4, 4)
     false, true = verification.fpr, verification.tpr
     least = 1 / verification.impostor_pairs
@@ -116,21 +116,21 @@ def roc(verification: Verification, point: OperatingPoint) -> Figure:
         f"similarity ≥ {point.threshold:.3f}\n{100 * point.tpr:.1f} % accepted", (at, 100 * point.tpr),
         xytext=(10, -34), textcoords="offset points", fontsize=9, color=RED,
     )  # fmt: skip
-    _name(axes, "ROC: are two images one person?", "different people accepted (rate)", "same person accepted, %")
+    _name(axes, "ROC: are two images one person?", "false positive rate", "true positive rate, %")
     return made
 
 
 def similarities(verification: Verification, point: OperatingPoint) -> Figure:
-    """Shares of the similarities of same-person and of different-person pairs, with the chosen threshold."""
+    """Draw the similarities of same-person and of different-person pairs, with the chosen threshold."""
     made, (axes,) = figure(5.4, 4)
     borders, genuine, impostor = verification.histogram(int(np.clip(np.sqrt(verification.genuine_pairs), 24, 80)))
     for counts, colour, label in (
         (impostor, RED, f"different people ({verification.impostor_pairs:,} pairs)"),
         (genuine, GREEN, f"same person ({verification.genuine_pairs:,} pairs)"),
     ):
-        share = 100 * counts / max(1, counts.sum())
-        axes.stairs(share, borders, fill=True, color=colour, alpha=0.3)
-        axes.stairs(share, borders, color=colour, linewidth=1.5, label=label)
+        percent = 100 * counts / max(1, counts.sum())
+        axes.stairs(percent, borders, fill=True, color=colour, alpha=0.3)
+        axes.stairs(percent, borders, color=colour, linewidth=1.5, label=label)
     axes.axvline(point.threshold, color=INK, linewidth=1.4, linestyle="--")
     axes.annotate(
         f"threshold {point.threshold:.3f}", (point.threshold, 0.74), xycoords=("data", "axes fraction"), rotation=90,
@@ -142,5 +142,5 @@ def similarities(verification: Verification, point: OperatingPoint) -> Figure:
     low, high = axes.get_ylim()
     axes.set_ylim(low, 1.22 * high)
     kind = "cosine similarity" if verification.metric == "cosine" else "minus squared distance"
-    _name(axes, "Similarity of pairs", kind, "% of its pairs")
+    _name(axes, "Similarity of pairs", kind, "% of pairs of its kind")
     return made

@@ -1,4 +1,4 @@
-"""A map of identities: features laid out in the plane by t-SNE, with a crop for each person."""
+"""Map of identities: features in two dimensions by t-SNE, with a crop for each person."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from osnet.evaluation.evaluate import Evaluation
 
 PEOPLE, IMAGES_EACH, OTHERS = 18, 24, 300
-"""How many people are coloured, with how many images each, and how many images of others are grey around them: enough
-to read, few enough for seconds, whatever the size of the data set."""
+"""Number of coloured people, of images of each, and of grey images of others: few enough to take seconds for a data set
+of any size."""
 
 _LEAST = 5
 
 
 def identity_map(evaluation: Evaluation, interesting: Sequence[int], *, seed: int = 0) -> Figure | None:
-    """Images of some people by t-SNE (van der Maaten and Hinton, JMLR 2008); None for fewer than five images.
+    """Draw images of some people by t-SNE (van der Maaten and Hinton, JMLR 2008); None for fewer than five images.
 
     Args:
-        interesting: queries whose people are to be on the map; others are drawn by `seed`.
+        interesting: queries whose people are on the map; others are picked by `seed`.
     """
     from matplotlib import colormaps
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
@@ -56,8 +56,8 @@ def identity_map(evaluation: Evaluation, interesting: Sequence[int], *, seed: in
         [evaluation.query_features[i] if i < queries else evaluation.gallery_features[i - queries] for i in chosen]
     )
     if np.ptp(features, axis=0).max() == 0:
-        return None  # all alike: there is no map to draw
-    with threadpool_limits(1):  # a thousand tiny steps: threads that wait for each other take many times as long
+        return None  # all features are equal
+    with threadpool_limits(1):  # a thousand tiny steps: many times slower with several threads
         spots = TSNE(
             perplexity=min(30.0, (len(chosen) - 1) / 3), init="pca", learning_rate="auto", random_state=seed
         ).fit_transform(features)
@@ -112,10 +112,10 @@ def identity_map(evaluation: Evaluation, interesting: Sequence[int], *, seed: in
 
 
 def _people(evaluation: Evaluation, interesting: Sequence[int], rng: np.random.Generator) -> list[int]:
-    wanted = dict.fromkeys(evaluation.query[query].person for query in interesting)
+    chosen = dict.fromkeys(evaluation.query[query].person for query in interesting)
     valid = np.flatnonzero(evaluation.ranking.matches > 0)
     for query in rng.permutation(valid).tolist():
-        if len(wanted) >= PEOPLE:
+        if len(chosen) >= PEOPLE:
             break
-        wanted.setdefault(evaluation.query[query].person)
-    return [person for person in wanted if person > DISTRACTOR][:PEOPLE]
+        chosen.setdefault(evaluation.query[query].person)
+    return [person for person in chosen if person > DISTRACTOR][:PEOPLE]

@@ -1,4 +1,4 @@
-"""The report of an evaluation: one HTML file that needs nothing beside it, and its pictures as PNG files too."""
+"""Write the report of an evaluation: one self-contained HTML file, and its charts as PNG files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from osnet.files import atomic_write
 from osnet.image_files import decoded
 from osnet.report import activation, charts
 from osnet.report.identity_map import identity_map
-from osnet.report.matches import RIGHT, WRONG, Answer, by_difficulty, confusions, first_answers, nearest
+from osnet.report.matches import MATCH, NON_MATCH, RankedImage, by_difficulty, confusions, nearest, ranked_lists
 from osnet.variants import size_text
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _THUMBNAIL = (116, 248)
 
 
 def prepare_folder(folder: str | os.PathLike[str]) -> Path:
-    """Make `folder` for a report and find out, before anything is computed, whether one can be made.
+    """Make `folder` for a report, and check that a report can be written before anything is computed.
 
     Raises:
         DependencyError: a package of the extra ``eval`` is missing.
@@ -60,7 +60,7 @@ def prepare_folder(folder: str | os.PathLike[str]) -> Path:
             pass
     except OSError as error:
         raise DiskError(
-            f"cannot write a report into {str(made)!r}: {error.strerror or error}; name a folder"
+            f"cannot write a report into {str(made)!r}: {error.strerror or error}; use another folder"
         ) from error
     return made
 
@@ -70,20 +70,20 @@ def write_report(
     folder: str | os.PathLike[str],
     *,
     lists: int = 4,
-    answers: int = 10,
+    list_length: int = 10,
     fpr: float | None = None,
     title: str | None = None,
 ) -> Path:
-    """Write ``report.html`` and its PNG files into `folder`; what stood there under these names is replaced.
+    """Write ``report.html`` and its PNG files into `folder`; files of these names are replaced.
 
-    The time grows with the number of queries times the gallery, as ranking does; all pictures are of samples.
+    The time grows with queries times gallery, as ranking does; the pictures show samples.
 
     Args:
         evaluation: of `osnet.evaluate`.
-        lists: ranked lists of the best, the median and the worst queries, so many of each.
-        answers: in a ranked list, besides those that do not count.
-        fpr: false positive rate whose threshold is marked; None for the strictest of 1e-4, 1e-3 and 1e-2 that has
-            enough pairs behind it, or else 1e-2.
+        lists: number of ranked lists of the best, of the median and of the worst queries.
+        list_length: number of images in a ranked list, without those that do not count.
+        fpr: false positive rate whose threshold is marked; None for the lowest of 1e-4, 1e-3 and 1e-2 for which the
+            data has enough pairs, else 1e-2.
         title: of the page; default: the model and the data set.
 
     Returns:
@@ -91,7 +91,7 @@ def write_report(
 
     Raises:
         DependencyError, DiskError: as `prepare_folder`.
-        ImageError: a picture of the data set is gone.
+        ImageError: an image of the data set cannot be read.
     """
     root = prepare_folder(folder)
     near = nearest(evaluation)
@@ -101,7 +101,7 @@ def write_report(
     pictures, failed = _pictures(evaluation, near, groups, confused, pairs, point)
     summary = evaluation.to_dict(thresholds=True)
     model, data = last_part(evaluation.model), last_part(str(evaluation.data.root))
-    strangers = summary["open_set"] if pairs else None
+    unenrolled = summary["open_set"] if pairs else None
     html = _environment().from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         title=title or f"{model} on {data}: re-identification report",
         version=__version__,
@@ -111,16 +111,18 @@ def write_report(
         summary=summary,
         claim=summary["claim"],
         groups=[
-            {"name": name, "rows": _rows(evaluation, queries, answers)} for name, queries in groups.items() if queries
+            {"name": name, "rows": _rows(evaluation, queries, list_length)}
+            for name, queries in groups.items()
+            if queries
         ],
         confusions=[_confusion(evaluation, near, query) for query in confused],
         confusions_lead=_confusions_lead(near, confused),
         verification=summary["verification"],
         point=point,
         failed=failed,
-        warnings=_warnings(summary["verification"], strangers),
-        strangers=strangers,
-        strangers_note=_strangers_note(evaluation) if strangers else "",
+        warnings=_warnings(summary["verification"], unenrolled),
+        unenrolled=unenrolled,
+        unenrolled_note=_unenrolled_note(evaluation) if unenrolled else "",
         pictures={name: _uri(content, "png") if content else "" for name, content in pictures.items()},
         how=_how(evaluation, summary),
     )  # fmt: skip
@@ -136,12 +138,12 @@ def _environment() -> Any:
 
     # Everything is escaped: names of files and people come from the data.
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.globals["percent"] = lambda share: f"{100 * share:.1f}"
+    environment.globals["percent"] = lambda fraction: f"{100 * fraction:.1f}"
     return environment
 
 
 def _groups(ordered: Any, lists: int) -> dict[str, list[int]]:
-    """Worst, median and best queries, none twice."""
+    """Pick the worst, median and best queries, none twice."""
     places = ordered.tolist()
     each = min(lists, max(1, len(places) // 3))
     worst, rest = places[::-1][:each], places[: max(0, len(places) - each)]
@@ -153,7 +155,7 @@ def _groups(ordered: Any, lists: int) -> dict[str, list[int]]:
 def _threshold(evaluation: Evaluation, fpr: float | None) -> tuple[Verification | None, OperatingPoint | None]:
     try:
         pairs = evaluation.verification
-    except DataError:  # nobody to mistake anybody for
+    except DataError:  # no pairs of different people
         return None, None
     if fpr is not None:
         return pairs, pairs.at(fpr)
@@ -169,17 +171,17 @@ def _pictures(
     pairs: Verification | None,
     point: OperatingPoint | None,
 ) -> tuple[dict[str, bytes], list[str]]:
-    """Each chart as PNG, empty where there is none to draw, and a line for each that failed: it costs itself only."""
+    """Draw each chart as PNG (empty if there is nothing to draw), and one line for each that failed."""
     shown = [query for queries in groups.values() for query in queries]
     paths, captions = [], []
     for query in list(dict.fromkeys([*confused, *shown]))[:6]:
         record = evaluation.query[query]
-        wrong = near.wrong[query] <= near.right[query]
-        place = int((near.wrong_place if wrong else near.right_place)[query])
-        answer = evaluation.gallery[place]
-        paths += [record.path, answer.path]
-        verdict = "first answer, wrong" if wrong else "first answer, right"
-        captions += [f"query\n{_who(evaluation, record)}", f"{verdict}\n{_who(evaluation, answer)}"]
+        is_wrong = near.non_match[query] <= near.match[query]
+        place = int((near.non_match_place if is_wrong else near.match_place)[query])
+        first = evaluation.gallery[place]
+        paths += [record.path, first.path]
+        verdict = "rank 1, non-match" if is_wrong else "rank 1, match"
+        captions += [f"query\n{_who(evaluation, record)}", f"{verdict}\n{_who(evaluation, first)}"]
     draw: dict[str, Callable[[], Figure | None]] = {
         "cmc": lambda: charts.cmc(evaluation.ranking),
         "roc": lambda: charts.roc(pairs, point) if pairs and point else None,
@@ -194,7 +196,7 @@ def _pictures(
         try:
             drawn = figure()
             made[name] = charts.png(drawn) if drawn else b""
-        except Exception as error:  # noqa: BLE001, PERF203 - matplotlib, scikit-learn and OpenVINO raise what they like
+        except Exception as error:  # noqa: BLE001, PERF203 - matplotlib, scikit-learn and OpenVINO raise many types
             failed.append(f"{name}.png could not be drawn: {type(error).__name__}: {error}")
             warnings.warn(f"report: {failed[-1]}", stacklevel=3)
     return made, failed
@@ -202,48 +204,51 @@ def _pictures(
 
 def _rows(evaluation: Evaluation, queries: Sequence[int], count: int) -> list[dict[str, Any]]:
     rows = []
-    for query, answers in zip(queries, first_answers(evaluation, queries, count=count)):
+    for query, images in zip(queries, ranked_lists(evaluation, queries, count=count)):
         precision = evaluation.ranking.average_precision[query]
         tiles, left = [], int(evaluation.ranking.matches[query])
-        for answer in answers:
-            tiles.append(_answer(evaluation, answer, left))
-            left -= answer.verdict == RIGHT
+        for image in images:
+            tiles.append(_ranked(evaluation, image, left))
+            left -= image.verdict == MATCH
         title = _tile(evaluation, evaluation.query[query], "query", f"AP {100 * precision:.1f}")
-        rows.append({"query": title, "answers": tiles})
+        rows.append({"query": title, "images": tiles})
     return rows
 
 
-def _answer(evaluation: Evaluation, answer: Answer, left: int) -> dict[str, Any]:
-    """`left`: right answers that have not come yet."""
-    above = f"{answer.similarity:.2f}"
-    if answer.rank is not None:
-        above = f"{answer.rank} · {above}"
-    kind = "late" if answer.verdict == WRONG and not left else answer.verdict.replace(" ", "-")
-    return _tile(evaluation, evaluation.gallery[answer.place], kind, above)
+def _ranked(evaluation: Evaluation, image: RankedImage, left: int) -> dict[str, Any]:
+    """`left`: number of matches at this rank or later."""
+    above = f"{image.similarity:.2f}"
+    if image.rank is not None:
+        above = f"{image.rank} · {above}"
+    kind = "late" if image.verdict == NON_MATCH and not left else image.verdict.replace(" ", "-")
+    return _tile(evaluation, evaluation.gallery[image.place], kind, above)
 
 
 def _confusion(evaluation: Evaluation, near: Nearest, query: int) -> list[dict[str, Any]]:
-    right, wrong = int(near.right_place[query]), int(near.wrong_place[query])
+    match, non_match = int(near.match_place[query]), int(near.non_match_place[query])
     tiles = [_tile(evaluation, evaluation.query[query], "query", "query")]
-    found = [(near.wrong[query], "wrong", wrong)]
-    if right >= 0:
-        found.append((near.right[query], "right", right))
+    found = [(near.non_match[query], "non-match", non_match)]
+    if match >= 0:
+        found.append((near.match[query], "match", match))
     features = evaluation.query_features[query]
     for _, kind, place in sorted(found):
-        answer = evaluation.gallery_features[place]
-        similarity = features @ answer if evaluation.metric == "cosine" else -np.sum((features - answer) ** 2)
+        other = evaluation.gallery_features[place]
+        similarity = features @ other if evaluation.metric == "cosine" else -np.sum((features - other) ** 2)
         tiles.append(_tile(evaluation, evaluation.gallery[place], kind, f"{similarity:.2f}"))
     return tiles
 
 
 def _confusions_lead(near: Nearest, confused: Sequence[int]) -> str:
-    fooled = int(sum(near.wrong[query] <= near.right[query] for query in confused))
+    fooled = int(sum(near.non_match[query] <= near.match[query] for query in confused))
     if not fooled:
-        return "No query is taken for somebody else; these come nearest to it. Beside each, its best right answer."
-    nearly = f", then {len(confused) - fooled} that nearly are" if fooled < len(confused) else ""
+        return (
+            "Every query has a match at rank 1. These have the most similar non-matches; each is shown with its "
+            "nearest match."
+        )
+    others = f", then {len(confused) - fooled} with a match at rank 1" if fooled < len(confused) else ""
     return (
-        f"Pairs of people whose pictures are the most alike: {fooled} taken for somebody else{nearly}. "
-        "Pictures stand in the order in which they are answered, the best right answer among them."
+        f"Queries with the most similar non-matches: {fooled} with a non-match at rank 1{others}. "
+        "Beside each query: its nearest match and its nearest non-match, the nearer one first."
     )
 
 
@@ -281,18 +286,19 @@ def _uri(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _warnings(verification: dict[str, Any] | None, strangers: dict[str, Any] | None) -> list[str]:
-    points = [*(verification or {}).get("operating_points", ()), *(strangers or {}).get("alarm_points", ())]
+def _warnings(verification: dict[str, Any] | None, unenrolled: dict[str, Any] | None) -> list[str]:
+    points = [*(verification or {}).get("operating_points", ()), *(unenrolled or {}).get("alarm_points", ())]
     return [point["warning"] for point in points if point["warning"]]
 
 
-def _strangers_note(evaluation: Evaluation) -> str:
-    strangers = int(evaluation.open_set.stranger.sum())
+def _unenrolled_note(evaluation: Evaluation) -> str:
+    unenrolled = int(evaluation.open_set.unenrolled.sum())
     known = np.isin(evaluation.labels["query_ids"], evaluation.labels["gallery_ids"]).all()
-    how = "made by taking half of the people out of the gallery" if known else "the people who are not in the gallery"
+    how = "of people who were removed from the gallery for this figure" if known else "of people not in the gallery"
     return (
-        f"Strangers: {strangers:,} queries, {how}. DIR: share of the queries of enrolled people whose best answer is "
-        "right and similar enough, while no more than the given share of strangers gets any answer."
+        f"Unenrolled: {unenrolled:,} queries {how}. DIR: the fraction of the enrolled queries whose most similar "
+        "gallery image is a match and reaches the threshold. False alarm rate: the fraction of the unenrolled "
+        "queries with a gallery image that reaches it."
     )
 
 
@@ -302,11 +308,11 @@ def _how(evaluation: Evaluation, summary: dict[str, Any]) -> list[tuple[str, str
     rows = [
         ("model", evaluation.model),
         ("network", evaluation.weights.variant.name),
-        ("checkpoint SHA-256", evaluation.weights.sha256 or "none: weights given as arrays"),
+        ("checkpoint SHA-256", evaluation.weights.sha256 or "none: weights in memory"),
         ("data set", f"{evaluation.data.root} ({evaluation.data.name})"),
         ("images", f"{len(evaluation.query):,} queries, gallery of {len(evaluation.gallery):,}, {cameras} cameras"),
         ("protocol", evaluation.protocol),
-        ("distance", "1 - cosine" if evaluation.metric == "cosine" else "squared Euclidean, of features as they come"),
+        ("distance", "1 - cosine" if evaluation.metric == "cosine" else "squared Euclidean, features not normalised"),
         ("re-ranking", "k-reciprocal, " + ", ".join(f"{k} {v:g}" for k, v in settings.items()) if settings else "none"),
         (
             "features",
@@ -317,5 +323,5 @@ def _how(evaluation: Evaluation, summary: dict[str, Any]) -> list[tuple[str, str
     claim = summary["claim"]
     if claim:
         rows.append(("claim", f"{claim['text']} on {claim['dataset']}, by {claim['card']}"))
-        rows += [("the same bytes elsewhere", f"{other['text']}, by {other['card']}") for other in claim["others"]]
+        rows += [("the same file, also published", f"{other['text']}, by {other['card']}") for other in claim["others"]]
     return rows

@@ -74,7 +74,7 @@ def test_table_calibration_and_report(checkpoint: Path, market: Path, tmp_path: 
         "Rank-1",
         "flip",
         "Rank-k is CMC at k",
-        "says nothing: too few",
+        "unreliable: too few",
         str(tmp_path / "report"),
     ):
         assert words in run.stdout
@@ -154,7 +154,7 @@ def test_eval_refuses_what_makes_no_sense(checkpoint: Path, market: Path, tmp_pa
     refused(osnet("eval", "-m", checkpoint, "-d", market, "-d", market, "--calibrate", tmp_path / "t"), "one data set")
     refused(osnet("eval", "-m", checkpoint, "-d", market, "--calibrate", tmp_path / "a" / "t"), "does not exist")
     refused(osnet("eval", "-m", checkpoint, "-d", market, "--calibrate", tmp_path), "is a folder; name a file")
-    refused(osnet("eval", "-m", checkpoint, "-d", market, "--report", checkpoint), "name a folder")
+    refused(osnet("eval", "-m", checkpoint, "-d", market, "--report", checkpoint), "use another folder")
     refused(osnet("eval", "-m", checkpoint, "-d", market, "--protocol", "x"), "market1501, cuhk03, camera-blind")
     refused(osnet("eval", "-m", "osnet", "-d", market), "offline")
     refused(osnet("eval", "-m", checkpoint), "--data")
@@ -163,7 +163,7 @@ def test_eval_refuses_what_makes_no_sense(checkpoint: Path, market: Path, tmp_pa
 def test_doctor_says_what_is_wrong_and_fails_where_it_matters(market: Path, tmp_path: Path) -> None:
     run = osnet("doctor", market)
     assert run.returncode == 0, run.stdout
-    assert "good to evaluate on" in run.stdout
+    assert "ready to evaluate on" in run.stdout
     broken = good_market(tmp_path / "broken")
     victim = next((broken / "query").iterdir())
     victim.write_bytes(victim.read_bytes()[:100])
@@ -176,7 +176,7 @@ def test_doctor_says_what_is_wrong_and_fails_where_it_matters(market: Path, tmp_
     assert osnet("doctor", broken, "--quick").returncode == 0
     run = osnet("doctor", broken)
     assert run.returncode == 1
-    assert "1 error: do not evaluate on this" in run.stdout
+    assert "1 error: do not evaluate on this data set" in run.stdout
     run = osnet("doctor", broken, "--json")
     assert run.returncode == 1
     found = json.loads(run.stdout)

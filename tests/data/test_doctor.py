@@ -203,9 +203,9 @@ def test_a_file_listed_twice(tmp_path, monkeypatch):
 
 
 def test_unknown_words(market):
-    with pytest.raises(OptionError, match=r"unknown use 'test'\. Known: evaluate, train"):
+    with pytest.raises(OptionError, match=r"use: expected one of evaluate, train, got 'test'"):
         examine(market, use="test")
-    with pytest.raises(OptionError, match="unknown data set layout"):
+    with pytest.raises(OptionError, match="dataset: expected one of"):
         examine(market, dataset="test")
 
 
@@ -252,7 +252,7 @@ def test_a_query_that_is_its_own_answer(tmp_path, monkeypatch, row, severity):
     (tmp_path / "list.csv").write_text("\n".join(["path,person,camera,split", *rows]))
     for quick in (True, False):
         finding = only(examine(tmp_path / "list.csv", quick=quick), "listed-twice", severity, 1)
-        assert ("as a query and as its right answer" in finding.message) == (severity == "error")
+        assert ("as a query and as its match" in finding.message) == (severity == "error")
         assert finding.message.startswith("1 file is listed more than once")
 
 

@@ -67,7 +67,9 @@ def test_a_file_that_is_not_right_is_refused(calibration, tmp_path, spoil, words
         read_calibration(path)
 
 
-@pytest.mark.parametrize(("text", "words"), [("{", "no JSON"), ("[" * 100_000, "no JSON"), ("[]", "no calibration")])
+@pytest.mark.parametrize(
+    ("text", "words"), [("{", "not valid JSON"), ("[" * 100_000, "not valid JSON"), ("[]", "not a calibration file")]
+)
 def test_other_text_is_refused(tmp_path, text, words):
     path = tmp_path / "calibration.json"
     path.write_text(text)

@@ -42,7 +42,7 @@ LABELS = {"query_ids": [1], "gallery_ids": [1, 2], "query_cameras": [0], "galler
         rerank,
         lambda *both, **more: rank(*both, **LABELS, **more),
         lambda *both, **more: verify_pairs(*both, **LABELS, **more),
-        lambda *both, **more: open_set(*both, **LABELS, **more, hold_out=0.5),
+        lambda *both, **more: open_set(*both, **LABELS, **more, hold_out_fraction=0.5),
     ],
     ids=["distances", "rerank", "rank", "verify_pairs", "open_set"],
 )

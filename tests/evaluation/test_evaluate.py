@@ -142,7 +142,7 @@ def test_the_summary_is_json_and_holds_thresholds_on_demand(weights: Weights, ma
     assert row["verification"]["genuine_pairs"] == 6
     # each query against the gallery without its own two, without junk: 8 - 1 - 2
     assert row["verification"]["impostor_pairs"] == 6 * 5
-    assert row["open_set"]["enrolled_queries"] + row["open_set"]["stranger_queries"] == 6
+    assert row["open_set"]["enrolled_queries"] + row["open_set"]["unenrolled_queries"] == 6
     assert (row["queries"], row["gallery"], row["dataset"], row["protocol"]) == (6, 8, "market1501", "market1501")
     assert "verification" not in found.to_dict()
 
@@ -251,18 +251,18 @@ def bad_sets(root: Path) -> Iterator[tuple[str, Path, str]]:
     image(root / "empty" / "query" / "0001_c1s1_000000_00.jpg")
     touch(root / "empty", "bounding_box_test/Thumbs.db")
     yield "empty gallery", root / "empty", "split gallery has none"
-    for name, answer in (("strangers", "0002_c2"), ("same_camera", "0001_c1")):
+    for name, answer in (("unenrolled", "0002_c2"), ("same_camera", "0001_c1")):
         image(root / name / "query" / "0001_c1s1_000000_00.jpg")
         image(root / name / "bounding_box_test" / f"{answer}s1_000000_00.jpg", seed=1)
         image(root / name / "bounding_box_test" / "0003_c2s1_000000_00.jpg", seed=2)
-    yield "identity that never appears", root / "strangers", "1 of 1 queries show people who are not in the gallery"
+    yield "identity that never appears", root / "unenrolled", "1 of 1 queries show people who are not in the gallery"
     yield "only the own camera", root / "same_camera", "no gallery image from another camera"
     touch(root / "void", "query/0001_c1s1_000000_00.jpg", "bounding_box_test/0001_c2s1_000000_00.jpg")
     yield "empty files", root / "void", "2 listed files are empty"
     table = root / "void" / "twice.csv"
     image(root / "void" / "a.png")
     table.write_text("path,person,camera,split\na.png,1,1,query\na.png,1,2,gallery\n")
-    yield "query as its answer", table, "1 file is listed more than once, .* as a query and as its right answer"
+    yield "query as its answer", table, "1 file is listed more than once, .* as a query and as its match"
     yield "nothing there", root / "gone", "no such file or folder"
 
 
@@ -279,10 +279,10 @@ def test_a_data_set_that_cannot_tell_is_refused_before_any_weights_are_read(what
 @pytest.mark.parametrize(
     ("keyword", "message"),
     [
-        ({"metric": "manhattan"}, "Known: cosine, euclidean"),
-        ({"protocol": "market"}, "Known: market1501, cuhk03, camera-blind"),
-        ({"pool": "max"}, "Known: mean"),
-        ({"dataset": "market"}, "Known: auto, market1501"),
+        ({"metric": "manhattan"}, "one of cosine, euclidean"),
+        ({"protocol": "market"}, "one of market1501, cuhk03, camera-blind"),
+        ({"pool": "max"}, "pool: expected one of mean"),
+        ({"dataset": "market"}, "one of auto, market1501"),
     ],
 )
 def test_unknown_names_list_the_known_ones(market: Path, keyword: dict[str, str], message: str) -> None:
@@ -394,13 +394,15 @@ def test_a_claim_is_compared_only_with_what_it_is_about() -> None:
     market = _published("market1501", 3368, 19732)
     assert why_not_comparable(claim, market, plain) is None
     assert "this has 3367" in str(why_not_comparable(claim, _published("market1501", 3367, 19732), plain))
-    assert "this is dukemtmcreid" in str(why_not_comparable(claim, _published("dukemtmcreid", 2228, 17661), plain))
+    assert "this data set is dukemtmcreid" in str(
+        why_not_comparable(claim, _published("dukemtmcreid", 2228, 17661), plain)
+    )
     assert "rerank and flip" in str(why_not_comparable(claim, market, {**plain, "rerank": True, "flip": True}))
     assert "own input size, and this is 128x64" in str(
         why_not_comparable(claim, market, {**plain, "other_size": "128x64"})
     )
     assert "cuhk03" in str(why_not_comparable(claim, market, {**plain, "protocol": "cuhk03"}))
-    assert "say --metric euclidean" in str(why_not_comparable(claim, market, {**plain, "metric": "cosine"}))
+    assert "use --metric euclidean" in str(why_not_comparable(claim, market, {**plain, "metric": "cosine"}))
     assert why_not_comparable(replace(claim, metric=None), market, {**plain, "metric": "cosine"}) is None
     assert claims_of("osnet_msmt17", None)[0].metric == "cosine"
     assert claims_of(replace(osnet.get_card("osnet"), repository="https://example.org/own"), None)[0].metric is None
@@ -416,7 +418,7 @@ def test_the_claim_stands_beside_the_figure(weights: Weights, market: Path) -> N
     beside = found.claim_beside()
     assert beside is not None
     assert (beside["text"], beside["difference"]) == ("mAP74", None)
-    assert "this is market1501" in beside["not_comparable"]
+    assert "this data set is market1501" in beside["not_comparable"]
     assert beside["others"] == [{"text": "mAP67", "card": "mindspore/1.6/osnet_dukemtmc"}]
     records = _published("dukemtmcreid", 2228, 17661)
     beside = replace(found, data=records).claim_beside()

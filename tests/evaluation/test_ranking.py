@@ -35,7 +35,7 @@ def test_reference_figures(reference, metric, key):
 
 
 def test_figures_by_eye():
-    """Right answers at ranks 1 and 3; at rank 2 only; none in another camera."""
+    """Matches at ranks 1 and 3; at rank 2 only; none in another camera."""
     matrix = np.float32([[1, 2, 3, 4], [2, 1, 3, 9], [1, 2, 3, 4]])
     found = rank_distances(
         matrix,
@@ -91,7 +91,7 @@ def test_ties_junk_and_single_matches_agree_with_the_oracle(case, protocol, dtyp
 @pytest.mark.parametrize("ids", [3, 40])
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_random_features_agree_with_the_oracle(ids, metric):
-    """With 3 identities there are more right answers than are counted one by one."""
+    """With 3 identities there are more matches than are counted one by one."""
     query, gallery, labels = problem(seed=7, Q=9, G=400, D=8, ids=ids, cams=3, noise=1.0)
     found = rank(query, gallery, metric=metric, **labels)
     assert (found.matches.max() > _FEW) == (ids == 3)
@@ -101,7 +101,7 @@ def test_random_features_agree_with_the_oracle(ids, metric):
 
 
 def test_large_gallery_rows_span_the_tiles():
-    """Ties across a row longer than a tile; the count of right answers stays under and goes over the border."""
+    """Ties across a row longer than a tile; the count of matches stays under and goes over the border."""
     rng = np.random.default_rng(5)
     matrix = rng.integers(0, 50, (3, 9001)).astype(np.float32)
     for people in (40, 1000):
@@ -155,7 +155,7 @@ def test_single_gallery_shots_agree_with_the_oracle(case, seed):
 
 
 def test_single_gallery_shots_are_seeded_and_fair():
-    """Two images of the one other identity, one nearer and one farther: the right answer is first half the time."""
+    """Two images of the one other identity, one nearer and one farther: the match is first half the time."""
     labels = {"query_ids": [1], "gallery_ids": [1, 2, 2], "query_cameras": [0], "gallery_cameras": [1, 1, 1]}
     matrix = np.float32([[2, 1, 3]])
     found = rank_distances(matrix, protocol="cuhk03", repeats=4000, seed=3, **labels)
@@ -199,15 +199,15 @@ GOOD = {"query_ids": I, "gallery_ids": I, "query_cameras": [0, 0], "gallery_came
 @pytest.mark.parametrize(
     ("query", "gallery", "change", "error", "words"),
     [
-        (F, F, {"protocol": "market"}, OptionError, "unknown protocol 'market'. Known: market1501, cuhk03, camera"),
-        (F, F, {"metric": "l2"}, OptionError, "unknown metric 'l2'. Known: cosine, euclidean"),
+        (F, F, {"protocol": "market"}, OptionError, "one of market1501, cuhk03, camera-blind, got 'market'"),
+        (F, F, {"metric": "l2"}, OptionError, "metric: expected one of cosine, euclidean, got 'l2'"),
         (F, F, {"query_cameras": None}, OptionError, "camera-blind"),
         (F, F, {"max_rank": 0}, OptionError, "max_rank"),
         (F, F, {"query_ids": [7, 8]}, DataError, "none of the identities of the 2 queries appears in the gallery of 2"),
         (F, F, {"query_cameras": [1, 1]}, DataError, "query's own camera"),
         (F, F, {"query_cameras": [0, -1]}, DataError, "the camera of 1 of 2 query images is unknown"),
         (F, F, {"query_ids": [1]}, DataError, "query_ids: expected 2 labels"),
-        (F, F, {"query_ids": [1.5, 2.0]}, DataError, "whole numbers or strings"),
+        (F, F, {"query_ids": [1.5, 2.0]}, DataError, "integers or strings"),
         (F, F, {"query_ids": ["a", "b"]}, DataError, "both"),
         (F, F[:0], {}, DataError, "the gallery is empty"),
         (F[:0], F, {}, DataError, "the query is empty"),

@@ -21,7 +21,7 @@ NAMES = ("query_ids", "gallery_ids", "query_cameras", "gallery_cameras")
 
 @st.composite
 def grids(draw):
-    """Whole-number features, whose squared distances are whole and tied; junk and strangers among the labels."""
+    """Integer features, whose squared distances are whole and tied; junk and unenrolled people among the labels."""
     queries, size, seed = draw(st.integers(1, 8)), draw(st.integers(1, 15)), draw(st.integers(0, 10**6))
     rng = np.random.default_rng(seed)
     labels = {
@@ -101,8 +101,8 @@ def test_a_perfect_model_has_no_errors():
 
 def test_too_few_pairs_give_a_warning():
     assert too_few(1e-3, 30_000, "pairs") is None
-    assert "is rough; 30,000 would be enough" in too_few(1e-3, 29_999, "pairs")
-    assert "says nothing" in too_few(1e-3, 999, "pairs")
+    assert "is rough; at least 30,000 are needed" in too_few(1e-3, 29_999, "pairs")
+    assert "is unreliable" in too_few(1e-3, 999, "pairs")
     query, gallery, labels = problem(**REFERENCE[0]["case"])
     found = verify_pairs(query, gallery, **labels)
     assert found.at(1e-2).warning is None
@@ -119,36 +119,36 @@ def test_open_set_agrees_with_the_oracle(case, protocol, far):
     try:
         found = open_set(query, gallery, metric="euclidean", protocol=protocol, **labels)
     except DataError:
-        assert "enrolled" not in kinds or "stranger" not in kinds
+        assert "enrolled" not in kinds or "unenrolled" not in kinds
         return
     assert [bool(x) for x in found.enrolled] == [kind == "enrolled" for kind in kinds]
-    assert [bool(x) for x in found.stranger] == [kind == "stranger" for kind in kinds]
+    assert [bool(x) for x in found.unenrolled] == [kind == "unenrolled" for kind in kinds]
     for q, (distance, right, kind) in enumerate(expected):
         if kind != "neither":
-            assert (-found.similarity[q], found.right[q]) == (distance, right)
+            assert (-found.similarity[q], found.correct[q]) == (distance, right)
     point = found.at(far)
-    strangers = [distance for distance, _, kind in expected if kind == "stranger"]
+    unenrolled = [distance for distance, _, kind in expected if kind == "unenrolled"]
     enrolled = [(distance, right) for distance, right, kind in expected if kind == "enrolled"]
-    assert point.false_alarms == sum(distance <= -point.threshold for distance in strangers) <= far * len(strangers)
+    assert point.false_alarms == sum(distance <= -point.threshold for distance in unenrolled) <= far * len(unenrolled)
     assert point.dir == sum(right and distance <= -point.threshold for distance, right in enrolled) / len(enrolled)
     for looser in {distance for distance, _, kind in expected if kind != "neither" and distance > -point.threshold}:
-        assert sum(distance <= looser for distance in strangers) > far * len(strangers)
+        assert sum(distance <= looser for distance in unenrolled) > far * len(unenrolled)
 
 
-def test_hold_out_makes_strangers():
+def test_held_out_people_are_unenrolled():
     query, gallery, labels = problem(**REFERENCE[0]["case"])
-    with pytest.raises(DataError, match="with hold_out="):
+    with pytest.raises(DataError, match="with hold_out_fraction="):
         open_set(query, gallery, **labels)
-    found = open_set(query, gallery, hold_out=0.4, **labels)
-    away = set(labels["query_ids"][found.stranger].tolist())
+    found = open_set(query, gallery, hold_out_fraction=0.4, **labels)
+    away = set(labels["query_ids"][found.unenrolled].tolist())
     assert len(away) == round(0.4 * len(set(labels["query_ids"].tolist())))
     assert away.isdisjoint(labels["query_ids"][found.enrolled].tolist())
     gallery_ids = np.where(np.isin(labels["gallery_ids"], list(away)), -1, labels["gallery_ids"])
     matrix = distances(query, gallery).tolist()
     expected = oracle.best_answers(matrix, *plain({**labels, "gallery_ids": gallery_ids}))
-    assert found.right.tolist() == [right for _, right, _ in expected]
-    assert open_set(query, gallery, hold_out=0.4, **labels).at(0.1) == found.at(0.1)
-    assert "queries of strangers" in found.at(0.1).warning
+    assert found.correct.tolist() == [right for _, right, _ in expected]
+    assert open_set(query, gallery, hold_out_fraction=0.4, **labels).at(0.1) == found.at(0.1)
+    assert "unenrolled queries" in found.at(0.1).warning
     json.dumps(found.to_dict(), allow_nan=False)
 
 
@@ -160,11 +160,27 @@ def test_input_that_cannot_be_judged_is_refused():
         verify_pairs(features, features, query_ids=[1, 1], gallery_ids=[1, 1], **blind)
     with pytest.raises(DataError, match="nobody to identify"):
         open_set(features, features, query_ids=[1, 2], gallery_ids=[3, 4], **blind)
-    with pytest.raises(OptionError, match="hold_out"):
-        open_set(features, features, query_ids=[1, 2], gallery_ids=[1, 2], hold_out=1, **blind)
+    with pytest.raises(OptionError, match="hold_out_fraction: expected a number"):
+        open_set(features, features, query_ids=[1, 2], gallery_ids=[1, 2], hold_out_fraction=1, **blind)
     with pytest.raises(OptionError, match="false positive rate"):
         verify_pairs(features, features, query_ids=[1, 2], gallery_ids=[1, 2], **blind).at(-0.1)
     with pytest.raises(OptionError, match="false alarm rate"):
         open_set(features, features, query_ids=[1, 2], gallery_ids=[1, 3], **blind).at(2)
-    with pytest.raises(OptionError, match="unknown metric"):
+    with pytest.raises(OptionError, match="metric: expected one of cosine, euclidean, got 'l1'"):
         verify_pairs(features, features, query_ids=[1, 2], gallery_ids=[1, 2], metric="l1", **blind)
+
+
+def test_old_names_of_the_open_set_still_work_with_a_warning():
+    query, gallery, labels = problem(**REFERENCE[0]["case"])
+    found = open_set(query, gallery, hold_out_fraction=0.4, **labels)
+    with pytest.warns(DeprecationWarning, match="hold_out is now called hold_out_fraction"):
+        old = open_set(query, gallery, hold_out=0.4, **labels)
+    assert old.at(0.1) == found.at(0.1)
+    with pytest.warns(DeprecationWarning, match="stranger is now called unenrolled"):
+        assert found.stranger is found.unenrolled
+    with pytest.warns(DeprecationWarning, match="right is now called correct"):
+        assert found.right is found.correct
+    with pytest.warns(DeprecationWarning, match="strangers is now called unenrolled"):
+        assert found.at(0.1).strangers == found.at(0.1).unenrolled
+    row = found.to_dict([0.1])
+    assert row["stranger_queries"] == row["unenrolled_queries"] == row["alarm_points"][0]["strangers"]

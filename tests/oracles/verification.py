@@ -20,7 +20,7 @@ def pairs(matrix, query_ids, gallery_ids, query_cameras, gallery_cameras, left_o
 
 
 def most_tolerant(same, different, fpr, borders):
-    """The largest of the sorted `borders` that accepts at most a share `fpr` of `different`: (border, TPR), or None."""
+    """The largest of sorted `borders` that accepts at most a fraction `fpr` of `different`: (border, TPR), or None."""
     best = None
     for border in borders:
         if sum(distance <= border for distance in different) <= fpr * len(different):
@@ -42,7 +42,7 @@ def equal_error_rate(same, different):
 
 
 def best_answers(matrix, query_ids, gallery_ids, query_cameras, gallery_cameras, left_out=True):
-    """For each query: (distance of the best answer, is it right?, "enrolled" | "stranger" | "neither")."""
+    """For each query: (distance of the best answer, is it right?, "enrolled" | "unenrolled" | "neither")."""
     found = []
     for row, person, camera in zip(matrix, query_ids, query_cameras):
         answers = [
@@ -55,6 +55,6 @@ def best_answers(matrix, query_ids, gallery_ids, query_cameras, gallery_cameras,
             if any(right for _, right in answers):
                 kind = "enrolled"
             elif person not in gallery_ids:
-                kind = "stranger"
+                kind = "unenrolled"
         found.append((*min(answers, default=(float("inf"), False)), kind))
     return found

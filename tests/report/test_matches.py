@@ -1,4 +1,4 @@
-"""Which answers a query got, against plain loops, on evaluations made of drawn numbers."""
+"""Matches and ranked lists against plain loops, on evaluations made of drawn numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from osnet.data.records import DataSet, Record
 from osnet.evaluation.evaluate import Evaluation
 from osnet.evaluation.ranking import rank
 from osnet.evaluation.rerank import rerank
-from osnet.report.matches import NOT_COUNTED, RIGHT, WRONG, by_difficulty, confusions, first_answers, nearest
+from osnet.report.matches import MATCH, NON_MATCH, NOT_COUNTED, by_difficulty, confusions, nearest, ranked_lists
 from tests.oracles import ranking as oracle
 from tests.recipe import recipe_weights
 
@@ -32,19 +32,19 @@ def made_up(
         files = paths or [Path(f"{split}{i}.jpg") for i in range(count)]
         records = tuple(Record(files[i % len(files)], int(p), int(c), split) for i, (p, c) in enumerate(zip(who, seen)))
         sides.append((records, features.astype(np.float32)))
-    (query, query_features), (answers, gallery_features) = sides
+    (query, query_features), (entries, gallery_features) = sides
     labels: dict[str, Any] = {
         "query_ids": [r.person for r in query],
-        "gallery_ids": [r.person for r in answers],
+        "gallery_ids": [r.person for r in entries],
         "query_cameras": [r.camera for r in query],
-        "gallery_cameras": [r.camera for r in answers],
+        "gallery_cameras": [r.camera for r in entries],
     }
     return Evaluation(
         model="made_up.ckpt",
         weights=recipe_weights("osnet_x0_25"),
-        data=DataSet("market1501", Path("made_up"), protocol, query + answers),
+        data=DataSet("market1501", Path("made_up"), protocol, query + entries),
         query=query,
-        gallery=answers,
+        gallery=entries,
         query_features=query_features,
         gallery_features=gallery_features,
         ranking=rank(query_features, gallery_features, **labels, metric=metric, protocol=protocol),
@@ -78,25 +78,25 @@ def verdict(evaluation: Evaluation, query: int, place: int) -> str:
         return NOT_COUNTED
     if one.person == other.person:
         same_camera = evaluation.protocol == "market1501" and one.camera == other.camera
-        return NOT_COUNTED if same_camera else RIGHT
-    return WRONG
+        return NOT_COUNTED if same_camera else MATCH
+    return NON_MATCH
 
 
 @pytest.mark.parametrize("protocol", ["market1501", "camera-blind"])
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_nearest_and_first_answers_are_those_of_plain_loops(metric: str, protocol: str) -> None:
+def test_nearest_and_ranked_lists_are_those_of_plain_loops(metric: str, protocol: str) -> None:
     evaluation = made_up(3, noise=3, metric=metric, protocol=protocol)
     matrix = plain(evaluation)
     near = nearest(evaluation)
     queries = range(len(evaluation.query))
-    lists = first_answers(evaluation, list(queries), count=10, not_counted=3)
+    lists = ranked_lists(evaluation, list(queries), count=10, not_counted=3)
     for query in queries:
-        found: dict[str, list[tuple[float, int]]] = {RIGHT: [], WRONG: [], NOT_COUNTED: []}
+        found: dict[str, list[tuple[float, int]]] = {MATCH: [], NON_MATCH: [], NOT_COUNTED: []}
         for place, distance in enumerate(matrix[query]):
             found[verdict(evaluation, query, place)].append((distance, place))
-        assert near.right_place[query] == min(found[RIGHT])[1]
-        assert near.wrong_place[query] == min(found[WRONG])[1]
-        assert near.margin[query] == pytest.approx(min(found[WRONG])[0] - min(found[RIGHT])[0], abs=1e-5)
+        assert near.match_place[query] == min(found[MATCH])[1]
+        assert near.non_match_place[query] == min(found[NON_MATCH])[1]
+        assert near.margin[query] == pytest.approx(min(found[NON_MATCH])[0] - min(found[MATCH])[0], abs=1e-5)
 
         expected, rank, skipped = [], 0, 0
         for _, place in sorted((d, p) for d, p in zip(matrix[query], range(len(matrix[query])))):
@@ -114,22 +114,22 @@ def test_nearest_and_first_answers_are_those_of_plain_loops(metric: str, protoco
         first = lists[query][0]
         start = 1 if metric == "cosine" else 0
         assert first.similarity == pytest.approx(start - matrix[query][first.place], abs=1e-5)
-        rights = [one.rank for one in lists[query] if one.verdict == RIGHT]
+        rights = [one.rank for one in lists[query] if one.verdict == MATCH]
         assert not rights or rights[0] == evaluation.ranking.first_match[query]
 
 
 def test_reranked_lists_stand_in_the_reranked_order_with_plain_similarities() -> None:
     evaluation = made_up(5, noise=3, reranked=True)
     assert evaluation.distances is not None
-    answers = list(first_answers(evaluation, [2], not_counted=99)[0])
+    answers = list(ranked_lists(evaluation, [2], not_counted=99)[0])
     by = [float(evaluation.distances[2, one.place]) for one in answers]
     assert by == sorted(by)
     similarities = [one.similarity for one in answers]
     assert similarities != sorted(similarities, reverse=True)
     assert similarities[0] == pytest.approx(1 - plain(evaluation)[2][answers[0].place], abs=1e-5)
     near = nearest(evaluation)
-    assert near.right[2] == min(
-        evaluation.distances[2, place] for place in range(40) if verdict(evaluation, 2, place) == RIGHT
+    assert near.match[2] == min(
+        evaluation.distances[2, place] for place in range(40) if verdict(evaluation, 2, place) == MATCH
     )
 
 
@@ -148,12 +148,12 @@ def test_confusions_name_each_pair_of_people_once_and_the_fooled_first() -> None
     near = nearest(evaluation)
     found = confusions(evaluation, near, count=6)
     pairs = [
-        frozenset((evaluation.query[q].person, evaluation.gallery[int(near.wrong_place[q])].person)) for q in found
+        frozenset((evaluation.query[q].person, evaluation.gallery[int(near.non_match_place[q])].person)) for q in found
     ]
     assert len(found) == 6 == len(set(pairs))
-    fooled = [bool(near.wrong[q] <= near.right[q]) for q in found]
+    fooled = [bool(near.non_match[q] <= near.match[q]) for q in found]
     assert fooled == sorted(fooled, reverse=True)
     assert fooled[0]
-    taken = [near.wrong[q] for q, is_fooled in zip(found, fooled) if is_fooled]
+    taken = [near.non_match[q] for q, is_fooled in zip(found, fooled) if is_fooled]
     assert taken == sorted(taken)
-    assert taken[0] == near.wrong[near.wrong <= near.right].min()
+    assert taken[0] == near.non_match[near.non_match <= near.match].min()

@@ -89,11 +89,11 @@ def test_ten_queries(crops: list[Path], tmp_path: Path) -> None:
     assert page.ids == {"queries", "confusions", "cmc", "thresholds", "identities", "activation", "how"}
     for words in ("Worst queries", "Median queries", "Best queries", f"{100 * evaluation.mAP:.1f}", "made of numbers"):
         assert words in page.text
-    for kind in ("right", "wrong", "not-counted"):
+    for kind in ("match", "non-match", "not-counted"):
         assert kind in page.figures
     lists = 3 * 3  # a third of the ten valid queries each
     assert page.figures.count("query") == lists + path.read_text().count('class="confusion"')
-    # of each ranked list ten answers count
+    # of each ranked list ten images count
     assert sum(page.text.count(f"{rank} · 0.") for rank in (10,)) == lists
 
 
@@ -122,16 +122,16 @@ def test_a_picture_that_fails_costs_itself_only(
     assert "identities.png could not be drawn: RuntimeError: no <font> to be had" in page.text
 
 
-def test_what_is_framed_green_is_right(crops: list[Path], tmp_path: Path) -> None:
+def test_what_is_framed_green_is_a_match(crops: list[Path], tmp_path: Path) -> None:
     evaluation = made_up(2, queries=10, gallery=30, noise=0.05, paths=crops)
     assert evaluation.mAP == 1
     page = Page(write_report(evaluation, tmp_path))
     first = page.figures.index("query")
-    answers = page.figures[first + 1 : page.figures.index("query", first + 1)]
-    counted = [kind for kind in answers if kind != "not-counted"]
-    assert counted == sorted(counted, key=["right", "late"].index)  # no wrong answer while right ones are left
-    assert {"right", "late"} <= set(counted)
-    assert "No query is taken for somebody else" in page.text
+    images = page.figures[first + 1 : page.figures.index("query", first + 1)]
+    counted = [kind for kind in images if kind != "not-counted"]
+    assert counted == sorted(counted, key=["match", "late"].index)  # no non-match before the last match
+    assert {"match", "late"} <= set(counted)
+    assert "Every query has a match at rank 1" in page.text
 
 
 def test_names_from_the_data_are_text_not_markup(crops: list[Path], tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_data_without_pairs_of_different_people_has_no_thresholds(crops: list[Pa
 
 def test_a_folder_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DiskError, match="name a folder"):
+    with pytest.raises(DiskError, match="use another folder"):
         prepare_folder(tmp_path / "file")
 
 
@@ -204,7 +204,7 @@ def test_a_browser_shows_it(crops: list[Path], tmp_path: Path) -> None:
     pixels = screenshot(alone, tmp_path / "shot.png", tmp_path / "profile")
     assert pixels.shape == (4200, 1280, 3)
     assert colour_count(pixels, "#16212e") > 50_000  # the head of the page: its style was understood
-    for frame in ("#18875a", "#cf3b3b"):  # right, wrong
+    for frame in ("#18875a", "#cf3b3b"):  # match, non-match
         assert colour_count(pixels, frame) > 5_000, frame
     assert colour_count(pixels, "#2563c9") > 2_000  # the curves: pictures in the page are shown
     # the noise of the crops themselves
