@@ -17,7 +17,7 @@ from osnet import evaluate
 from osnet.drawn.dataset import draw_dataset
 from osnet.evaluation.evaluate import Evaluation
 from osnet.report.charts import BLUE, GREEN, INK, RED, png
-from osnet.report.matches import NOT_COUNTED, RIGHT, by_difficulty, first_answers, nearest
+from osnet.report.matches import MATCH, NOT_COUNTED, by_difficulty, nearest, ranked_lists
 from osnet.report.report import write_report
 
 ANSWERS = 8
@@ -31,12 +31,12 @@ def ranked_lists(found: Evaluation, queries: list[int]) -> Figure:
     grid = made.add_gridspec(
         len(queries), ANSWERS + 2, width_ratios=[1, 0.12] + [1] * ANSWERS, left=0.01, right=0.99, top=0.96, bottom=0.01
     )
-    lists = first_answers(found, queries, count=ANSWERS, not_counted=0)
+    lists = ranked_lists(found, queries, count=ANSWERS, not_counted=0)
     for row, (query, answers) in enumerate(zip(queries, lists)):
         tiles = [(0, found.query[query].path, "query", BLUE)]
         counted = [answer for answer in answers if answer.verdict != NOT_COUNTED]
         for column, answer in enumerate(counted, 2):
-            colour = GREEN if answer.verdict == RIGHT else RED
+            colour = GREEN if answer.verdict == MATCH else RED
             tiles.append((column, found.gallery[answer.place].path, f"{answer.rank}   {answer.similarity:.2f}", colour))
         for column, path, title, colour in tiles:
             axes = made.add_subplot(grid[row, column])
