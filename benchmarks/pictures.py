@@ -25,7 +25,7 @@ CHARTS = ("activation", "similarities")
 LARGEST = (900, 700)
 
 
-def ranked_lists(found: Evaluation, queries: list[int]) -> Figure:
+def draw_ranked_lists(found: Evaluation, queries: list[int]) -> Figure:
     """A row for each query: its picture, then the gallery images that are most similar, nearest first."""
     made = Figure(figsize=(1.05 * (ANSWERS + 1) + 0.3, 2.3 * len(queries) + 0.15), facecolor="white")
     grid = made.add_gridspec(
@@ -69,7 +69,7 @@ def main() -> None:
         found = evaluate("osnet_x0_25_drawn", data, cache=False)
         ordered = by_difficulty(found, nearest(found)).tolist()
         chosen = [ordered[int(share * (len(ordered) - 1))] for share in (0.25, 0.5, 0.75)]
-        save(png(ranked_lists(found, chosen)), out / "ranked.jpg")
+        save(png(draw_ranked_lists(found, chosen)), out / "ranked.jpg")
         report = write_report(found, Path(folder) / "report").parent
         for name in CHARTS:
             save((report / f"{name}.png").read_bytes(), out / f"report-{name}.jpg")
