@@ -185,8 +185,8 @@ def test_doctor_says_what_is_wrong_and_fails_where_it_matters(market: Path, tmp_
     run = osnet("doctor", market.parent)
     assert run.returncode == 1
     assert "too high" in run.stdout
-    refused(osnet("doctor", market, "--dataset", "markt"), "Known: auto, market1501")
-    refused(osnet("doctor", market, "--for", "fun"), "Known: evaluate, train")
+    refused(osnet("doctor", market, "--dataset", "markt"), "dataset: expected one of auto, market1501", "did you mean")
+    refused(osnet("doctor", market, "--for", "fun"), "expected one of evaluate, train")
 
 
 def test_demo_runs_offline_with_the_built_in_weights_and_says_what_they_are_not(tmp_path: Path) -> None:
