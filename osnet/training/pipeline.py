@@ -67,8 +67,12 @@ class Samples:
         return self._augmentation(image, rng), np.int32(self._labels[index])  # type: ignore[return-value]
 
 
-def batches(samples: Samples, *, workers: int = 2) -> Iterator[tuple[Any, Any]]:
+def batches(
+    samples: Samples, *, workers: int = 2, started: Callable[[], None] | None = None
+) -> Iterator[tuple[Any, Any]]:
     """Tensors uint8 (B, H, W, 3) and int32 (B,), in order, read ahead by `workers` threads.
+
+    `started` is called once they read: by then mindspore.dataset has taken SIGINT over, before any batch is there.
 
     Raises:
         OsnetError: what `samples` met: an image that cannot be read.
@@ -83,7 +87,10 @@ def batches(samples: Samples, *, workers: int = 2) -> Iterator[tuple[Any, Any]]:
         python_multiprocessing=False,
     ).batch(samples.batch_size, drop_remainder=True)
     try:
-        yield from dataset.create_tuple_iterator(num_epochs=1)
+        iterator = dataset.create_tuple_iterator(num_epochs=1)
+        if started:
+            started()
+        yield from iterator
     except RuntimeError:
         if samples.failure is not None:
             raise samples.failure from None

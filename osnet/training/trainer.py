@@ -260,7 +260,9 @@ class _Training:
             rank=self._ranks.rank,
             first=first,
         )
-        return batches(samples, workers=config.workers) if len(samples) else iter(())
+        if not len(samples):
+            return iter(())
+        return batches(samples, workers=config.workers, started=self._interrupt.arm)
 
     def _check_finite(self, loss: float, norm: float, rate: float) -> None:
         if math.isfinite(loss) and math.isfinite(norm):

@@ -109,7 +109,7 @@ def test_ctrl_c_saves_first(config: TrainConfig, undisturbed: Run, tmp_path: Pat
     config.replace(save_every=0, eval_every=0, epochs=40).save(tmp_path / "config.yaml")
     process = start(tmp_path / "run", "--config", "config.yaml", "--out", "run")
     metrics = tmp_path / "run/metrics.jsonl"
-    while not metrics.is_file() or not metrics.read_bytes():
+    while not metrics.is_file() or b'"step", ' not in metrics.read_bytes():
         assert process.poll() is None, process.stderr and process.stderr.read()
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
