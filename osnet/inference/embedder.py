@@ -142,8 +142,6 @@ class Embedder:
         self.on_bad_box = check_choice("on_bad_box", on_bad_box, BAD_BOXES)
         self.weights = read_weights(model, **fetch)
         self.size = size or self.weights.input_size
-        if self.weights.extras:  # an optimizer's state, which a pickle would carry along
-            self.weights = replace(self.weights, extras={})
         self._model = self.weights if isinstance(model, Weights) or is_network(model) else _lasting(model)
         self._fetch = fetch
         self._begin(backend, precision, batch_size)
@@ -179,7 +177,9 @@ class Embedder:
     def __getstate__(self) -> dict[str, Any]:
         state = {key: value for key, value in vars(self).items() if key not in ("_lock", "_backend")}
         state["_fetch"] = {key: value for key, value in self._fetch.items() if key != "force"}
-        if self._model is not self.weights:
+        if self._model is self.weights:  # without an optimizer's state
+            state["_model"] = state["weights"] = replace(self.weights, extras={})
+        else:
             del state["weights"]
         return {**state, "_sha256": self.weights.sha256}
 
