@@ -30,6 +30,7 @@ from typing import IO, Any, Union
 
 from PIL import Image, ImageDraw
 
+from osnet.checks import check_integer
 from osnet.drawn.camera import WORLDS
 from osnet.drawn.plan import GALLERY, QUERY, TRAIN, Settings, draw_share, plan
 from osnet.errors import DataError, DiskError, OptionError, OsnetError
@@ -118,7 +119,7 @@ def draw_dataset(
     """
     settings = _checked(identities, cameras, images_per_camera, seed, world, train_share, distractors)
     if workers is not None:
-        _whole("workers", workers, 1, 256)
+        check_integer("workers", workers, least=1, most=256)
     final = _free_folder(out)
     crops = plan(settings)
     processes = workers or min(_processors(), 1 + len(crops) // _WORTH_A_PROCESS)
@@ -159,10 +160,10 @@ def draw_dataset(
 def _checked(
     identities: int, cameras: int, images: int, seed: int, world: str, train_share: float, distractors: int | None
 ) -> Settings:
-    _whole("identities", identities, 2, MAX_IDENTITIES)
-    _whole("cameras", cameras, 1, MAX_CAMERAS)
-    _whole("images_per_camera", images, 2, 1000)
-    _whole("seed", seed, 0, 2**63 - 1)
+    check_integer("identities", identities, least=2, most=MAX_IDENTITIES)
+    check_integer("cameras", cameras, least=1, most=MAX_CAMERAS)
+    check_integer("images_per_camera", images, least=2, most=1000)
+    check_integer("seed", seed, least=0, most=2**63 - 1)
     if world not in WORLDS:
         raise OptionError(f"unknown world {world!r}; known: {', '.join(WORLDS)}")
     if isinstance(train_share, bool) or not isinstance(train_share, (int, float)) or not 0 < train_share < 1:
@@ -170,7 +171,7 @@ def _checked(
     train = min(identities - 1, max(1, round(identities * train_share)))
     if distractors is None:
         distractors = (identities - train) * cameras * (images - 1) // 5
-    _whole("distractors", distractors, 0, 49_999 * cameras)
+    check_integer("distractors", distractors, least=0, most=49_999 * cameras)
     return Settings(
         identities=int(identities),
         train_identities=train,
@@ -180,11 +181,6 @@ def _checked(
         seed=int(seed),
         world=world,
     )
-
-
-def _whole(name: str, value: object, least: int, most: int) -> None:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or not least <= value.__index__() <= most:
-        raise OptionError(f"{name} must be a whole number from {least} to {most}, got {value!r}")
 
 
 def _free_folder(out: PathLike) -> Path:
@@ -310,8 +306,7 @@ def contact_sheet(
         DiskError: `out_png` cannot be written.
     """
     for name, value in (("identities", identities), ("images_per_camera", images_per_camera), ("zoom", zoom)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise OptionError(f"{name} must be a whole number from 1 on, got {value!r}")
+        check_integer(name, value, least=1)
     found: dict[int, dict[int, list[Path]]] = {}
     for folders in ((QUERY, GALLERY), (TRAIN,)):
         found.update(_crops(Path(data), folders))

@@ -286,7 +286,7 @@ def read_weights(model: ModelLike = "osnet", **fetch: Any) -> Weights:
         from osnet.hub.urls import file_name
     except ModuleNotFoundError as error:  # a plain checkout, with MindSpore and numpy alone
         raise DependencyError(
-            f"fetching {model!r} wants the package {error.name!r}, which is not installed: run `pip install .` in the "
+            f"fetching {model!r} needs the package {error.name!r}, which is not installed: run `pip install .` in the "
             f"checkout, or give a path to weights ({' '.join(SUFFIXES)})"
         ) from error
     if not isinstance(model, (str, os.PathLike, Card)):

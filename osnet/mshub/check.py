@@ -42,7 +42,7 @@ def check(model: Model | None = None, *, hub_dir: str | os.PathLike[str] | None 
     """What mindspore_hub will find for `model`, or for every OSNet card in `hub_dir`. Nothing is fetched or changed.
 
     Raises:
-        UnknownModelError: `model` is no card, or without one, there is no OSNet card in `hub_dir`.
+        UnknownModelError: `model` is not a card, or none is given and `hub_dir` holds no OSNet card.
     """
     root = root_of(hub_dir)
     cards = [resolve(model)] if model is not None else list(_cards_in(root))
