@@ -19,7 +19,7 @@ import numpy as np
 
 from osnet.checks import check_choice
 from osnet.errors import OptionError
-from osnet.models.graph import build_graph, import_openvino
+from osnet.models.graph import build_graph, openvino_core
 from osnet.variants import FEATURE_DIM
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class OpenVINOBackend:
         self, weights: Weights, precision: str, size: tuple[int, int], batch_size: int | None, *, forked: bool
     ) -> None:
         self._forked = forked
-        self._core = import_openvino().Core()
+        self._core = openvino_core()
         native = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "bf16" and not native:
             raise OptionError("precision 'bf16': this processor has no bfloat16 instructions; use 'fp32' or 'fast'")

@@ -8,8 +8,11 @@ References: Zhou et al., ICCV 2019 and TPAMI 2021; batch norm folding as in Jaco
 
 from __future__ import annotations
 
+import ctypes
+import os
 import sys
 import threading
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,6 +62,26 @@ def import_openvino() -> Any:
         # The binding sets itself up at its first array; two threads that do so at once wait for each other for ever.
         _ = openvino.Tensor(np.zeros(1, np.uint8), shared_memory=True).data
     return openvino
+
+
+def openvino_core() -> Any:
+    """The one ``openvino.Core`` of this process, never freed.
+
+    On processors with AMX, each Core gives its thread an alternate signal stack and takes it away when it is freed.
+    When two are freed in the order in which they were made, the stack that stays registered is gone, and the next
+    signal that Python handles, such as Ctrl-C, ends the process (OpenVINO 2026.4).
+
+    Raises:
+        DependencyError: OpenVINO cannot be imported.
+    """
+    return _core_of(os.getpid())
+
+
+@cache
+def _core_of(_process: int) -> Any:
+    core = import_openvino().Core()
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(core))  # it must outlive every cache and module
+    return core
 
 
 def build_graph(

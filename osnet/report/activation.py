@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from osnet.inference.images import prepare
-from osnet.models.graph import build_graph, import_openvino
+from osnet.models.graph import build_graph, openvino_core
 from osnet.report.charts import INK, SOFT
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def activation_maps(weights: Weights, crops: NDArray[np.uint8]) -> NDArray[np.fl
     """
     height, width = crops.shape[1:3]
     graph = build_graph(weights, images=True, feature_map=True, height=height, width=width)
-    network = import_openvino().Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    network = openvino_core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     last = np.concatenate([network([crop[None]])["feature_map"] for crop in crops])
     strength = np.abs(last).sum(axis=1)
     length = np.sqrt((strength.astype(np.float64) ** 2).sum(axis=(1, 2), keepdims=True))

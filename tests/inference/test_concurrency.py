@@ -212,6 +212,20 @@ def test_openvino_telemetry_stays_importable_for_others() -> None:
     assert run.returncode == 0, run.stderr
 
 
+def test_ctrl_c_after_two_embedders_were_freed_in_order(checkpoint: Path) -> None:
+    """Two Cores of OpenVINO freed so leave a dangling signal stack where the processor has AMX: the process dies."""
+    code = (
+        "import osnet, signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"first, second = (osnet.Embedder({str(checkpoint)!r}) for _ in range(2))\n"
+        "del first\ndel second\n"
+        "try:\n    signal.raise_signal(signal.SIGINT)\n"
+        "except KeyboardInterrupt:\n    print('interrupted')"
+    )
+    run = subprocess.run([sys.executable, "-c", code], timeout=60, cwd=ROOT, capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, "interrupted\n"), run.stderr
+
+
 def test_ctrl_c_during_a_call_leaves_the_embedder_usable(
     embedder: Embedder, crops: list[np.ndarray], expected: np.ndarray
 ) -> None:

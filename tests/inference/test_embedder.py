@@ -13,7 +13,7 @@ from osnet.errors import DataError, ImageError, OptionError, UnknownModelError, 
 from osnet.inference.backends import create_backend
 from osnet.inference.embedder import Embedder, Signature, normalise, prefetch
 from osnet.inference.images import prepare
-from osnet.models.graph import import_openvino
+from osnet.models.graph import openvino_core
 from osnet.models.load import create_model, set_weights
 from tests.oracles.features import features_of
 from tests.recipe import recipe_weights
@@ -232,7 +232,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 
 def test_bf16_where_the_processor_has_it(weights: Weights) -> None:
-    native = "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    native = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     assert create_backend("auto", weights, size=(256, 128)).precision == "fp32"  # the same features everywhere
     assert create_backend("auto", weights, precision="fast", size=(256, 128)).precision == (
         "bf16" if native else "fp32"

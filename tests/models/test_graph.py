@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from osnet.models.graph import IMAGE_MEAN, IMAGE_STD, build_graph
+from osnet.models.graph import IMAGE_MEAN, IMAGE_STD, build_graph, openvino_core
 from osnet.variants import VARIANTS
 from tests.recipe import recipe_input, recipe_weights
 
@@ -15,9 +15,7 @@ TOLERANCE = 1e-5
 
 
 def compile_fp32(model):  # type: ignore[no-untyped-def]
-    import openvino
-
-    return openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return openvino_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
 
 @pytest.mark.parametrize("name", VARIANTS)
