@@ -33,12 +33,12 @@ def install(
     timeout: Timeout = None,
 ) -> None:
     """Lay out what mindspore_hub needs to load these cards (default: osnet), verified, and print the paths."""
-    from osnet.mshub import layout
+    from osnet.mshub.install import install as lay_out
 
     fetch = fetch_keywords(None, offline, mirror, allow_host, allow_http, timeout)
     del fetch["cache_dir"]
     for uid in uids or ["osnet"]:
-        for path in layout.install(uid, hub_dir=hub_dir, **fetch):
+        for path in lay_out(uid, hub_dir=hub_dir, **fetch):
             say(path)
 
 
@@ -58,9 +58,9 @@ def check(uids: Uids = None, hub_dir: HubDir = None, as_json: AsJson = False) ->
 
 def remove(uids: Uids = None, hub_dir: HubDir = None) -> None:
     """Take away what `osnet hub install` put there (default: for every card); what stood there before stays."""
-    from osnet.mshub import layout
+    from osnet.mshub.install import remove as take_away
 
     wanted: list[Optional[str]] = [*uids] if uids else [None]
     for uid in wanted:
-        for path in layout.remove(uid, hub_dir=hub_dir):
+        for path in take_away(uid, hub_dir=hub_dir):
             say(f"removed {path}")

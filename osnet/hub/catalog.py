@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
+from collections.abc import Iterator
 from functools import cache, lru_cache
 from pathlib import Path
 
-from osnet.errors import UnknownModelError
+from osnet.errors import CardError, UnknownModelError
 from osnet.hub.card import Card, read_card
+
+logger = logging.getLogger(__name__)
 
 CARDS = Path(__file__).resolve().parent / "cards"
 """One file for each card: ``<publisher>/<version>/<name>.md``."""
@@ -69,6 +73,20 @@ def addresses(sha256: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*links, *_MORE_ADDRESSES.get(wanted, ()))))
 
 
+def cards_in(folder: Path) -> Iterator[tuple[str, Card | None]]:
+    """The uid that each ``<publisher>/<version>/<name>.md`` in `folder` stands for, and its card.
+
+    A file that cannot be read as a card is logged as a warning, and gives None.
+    """
+    for path in sorted(folder.glob("*/*/*.md")):
+        card = None
+        try:
+            card = read_card(path)
+        except (CardError, UnknownModelError) as error:
+            logger.warning("left out: %s", error)
+        yield "/".join(path.with_suffix("").parts[-3:]), card
+
+
 def version_key(version: str) -> tuple[int, ...]:
     """Orders versions as numbers: 1.10 is newer than 1.9."""
     return tuple(int(part) for part in version.split("."))
@@ -76,7 +94,7 @@ def version_key(version: str) -> tuple[int, ...]:
 
 @lru_cache(maxsize=1)
 def _uids() -> tuple[str, ...]:
-    """From the files' names alone, so that one card can be had without parsing all."""
+    """From the files' names alone, so that one card is found without parsing all."""
     found = ["/".join(path.with_suffix("").parts[-3:]) for path in CARDS.glob("*/*/*.md")]
     return tuple(sorted(found, key=lambda uid: (uid.split("/")[0], version_key(uid.split("/")[1]), uid)))
 

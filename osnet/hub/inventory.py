@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from osnet.errors import CacheError, CardError, HashError, UnknownModelError, UrlError
+from osnet.errors import CacheError, HashError, UnknownModelError, UrlError
 from osnet.hub import cache, catalog, partial, urls
-from osnet.hub.card import Card, read_card
+from osnet.hub.card import Card
 from osnet.hub.settings import Limits, read_settings
-
-logger = logging.getLogger(__name__)
 
 
 class State(enum.Enum):
@@ -184,14 +181,7 @@ def _cards(root: Path) -> Iterator[Card]:
     """The package's cards, and those that stand in the cache itself, as mindspore_hub lays them out."""
     yield from catalog.list_cards()
     known = {card.uid for card in catalog.list_cards()}
-    for path in sorted(root.glob("*/*/*.md")):
-        try:
-            card = read_card(path)
-        except (CardError, UnknownModelError) as error:
-            logger.warning("left out: %s", error)
-            continue
-        if card.uid not in known:
-            yield card
+    yield from (card for _, card in catalog.cards_in(root) if card is not None and card.uid not in known)
 
 
 def _owners(root: Path, cards: Iterable[Card]) -> dict[Path, list[Card]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,11 +13,8 @@ from osnet.hub.card import Card, read_card
 from osnet.hub.fetch import Model, resolve
 from osnet.hub.settings import Limits
 from osnet.mshub import package, rules
-from osnet.mshub.places import places_of, read_by_hub, root_of
-from osnet.mshub.receipts import receipts_in
+from osnet.mshub.install import places_of, read_by_hub, receipts_in, root_of
 from osnet.variants import VARIANTS
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,22 +56,13 @@ def _cards_in(root: Path) -> Iterator[Card]:
     Under the uid of a published card stands that card, unless the user has installed another one there.
     """
     published = {card.uid: card for card in catalog.list_cards()}
-    for path in sorted(root.glob("*/*/*.md")):
-        uid = "/".join(path.with_suffix("").parts[-3:])
-        card = None
-        try:
-            card = read_card(path)
-        except (CardError, UnknownModelError) as error:
-            logger.warning("left out: %s", error)
-        if uid in published and (card is None or not _installed(card, root)):
+    for uid, card in catalog.cards_in(root):
+        path = root / f"{uid}.md"
+        installed = [receipt.sha256 for receipt in receipts_in(path.parent) if receipt.card == path.name]
+        if uid in published and (card is None or card.checkpoint.sha256 not in installed):
             yield published[uid]
         elif card is not None and card.uid == uid and card.name.lower() in ("osnet", *VARIANTS):
             yield card
-
-
-def _installed(card: Card, root: Path) -> bool:
-    receipts = receipts_in((root / card.uid).parent)
-    return any(r.card == f"{card.uid.rpartition('/')[2]}.md" and r.sha256 == card.checkpoint.sha256 for r in receipts)
 
 
 def _findings(card: Card, root: Path) -> Iterator[Finding]:

@@ -1,9 +1,9 @@
-"""The folder that mindspore_hub takes a model's code from: what stands there, and ours put there.
+"""The folder that mindspore_hub takes a model's code from: what is there, and our files in it.
 
-Our ``mindspore_hub_conf.py`` imports the installed osnet, so that an upgrade is seen. Where there is none (uninstalled
-since, or another Python) it takes the copy of the package that stands beside it. mindspore_hub puts the folder first on
-``sys.path``; the copy is one folder deeper, where it hides no installed package. The copy lists its files with their
-SHA-256: whatever is not in that list, or was changed since, is the user's and is never replaced or removed.
+Our ``mindspore_hub_conf.py`` imports the installed osnet, so that an upgrade is used at once. Without an installed
+osnet (uninstalled since, or another Python) it imports the copy of the package beside it. mindspore_hub puts the folder
+first on ``sys.path``; the copy is one folder deeper, so that it hides no installed package. The copy lists its files
+with their SHA-256: whatever is not in that list, or was changed since, is the user's and is never replaced or removed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ENTRY = "mindspore_hub_conf.py"
 STANDALONE = "standalone"
 
 _LIST = ".osnet-copy"
-_PART = re.compile(r"\.[0-9a-f]{16}\.osnet-part")
+_PRIVATE = re.compile(r"\.[0-9a-f]{16}\.osnet-part")
 _MARK = "# Laid out by `osnet hub install`; `osnet hub remove` takes it away.\n"
 _ENTRY_TEXT = (
     _MARK
@@ -64,7 +64,7 @@ def kind_of(folder: Path) -> str:
     return "other"
 
 
-def refuse_strangers(folder: Path) -> None:
+def refuse_other_files(folder: Path) -> None:
     """Raise unless `lay` may write into `folder`.
 
     Raises:
@@ -83,18 +83,19 @@ def refuse_strangers(folder: Path) -> None:
 
 
 def lay(folder: Path) -> None:
-    """Put our entry point and the copy of the package into `folder`, unless a clone of the repository stands there.
+    """Put our entry point and the copy of the package into `folder`, which `refuse_other_files` has passed.
+
+    Nothing is put into a clone of the repository.
 
     Raises:
-        CacheError, DiskError: something else stands there, or it cannot be written.
+        CacheError, DiskError: it cannot be written.
     """
-    refuse_strangers(folder)
     if kind_of(folder) == "clone":
         return
     cache.make_folder(folder)
-    new, old, standalone = _private(folder), _private(folder), folder / STANDALONE
-    package = Path(__file__).resolve().parents[1]
-    listed = []
+    package, standalone = Path(__file__).resolve().parents[1], folder / STANDALONE
+    private = folder / f".{secrets.token_hex(8)}.osnet-part"
+    new, listed = private / "new", []
     try:
         for source in sorted(package.rglob("*")):
             if source.suffix in (".py", ".md") and source.is_file():
@@ -103,14 +104,13 @@ def lay(folder: Path) -> None:
                 (new / name).write_bytes(data)
                 listed.append(f"{hashlib.sha256(data).hexdigest()}  {name.as_posix()}\n")
         (new / _LIST).write_text("".join(listed), encoding="utf-8")
-        with contextlib.suppress(FileNotFoundError):
-            standalone.rename(old)
+        if standalone.exists():
+            standalone.rename(private / "old")
         new.rename(standalone)
     except OSError as error:
         cache.refuse(folder, error)
     finally:
-        for left in (new, old):
-            shutil.rmtree(left, ignore_errors=True)
+        shutil.rmtree(private, ignore_errors=True)
     atomic_write(folder / ENTRY, _ENTRY_TEXT.encode())
 
 
@@ -131,7 +131,7 @@ def take(folder: Path) -> tuple[Path, ...]:
             with contextlib.suppress(OSError):  # what others put into it stays
                 Path(below).rmdir()
     for part in folder.iterdir():
-        if _PART.fullmatch(part.name) and not part.is_symlink():  # left by an `install` that was killed
+        if _PRIVATE.fullmatch(part.name) and not part.is_symlink():  # left by an `install` that was killed
             shutil.rmtree(part)
     with contextlib.suppress(OSError):
         folder.rmdir()
@@ -149,24 +149,21 @@ def _files(copy: Path) -> tuple[list[Path], list[Path]]:
             sums[copy / name] = sha256
     ours: list[Path] = []
     others: list[Path] = []
-    for below, folders, names in os.walk(copy):
-        links = [name for name in folders if (Path(below) / name).is_symlink()]
-        for path in (Path(below) / name for name in (*names, *links)):
-            source = path.parent.with_name(f"{path.name.partition('.')[0]}.py")
-            compiled = path.parent.name == "__pycache__" and path.suffix == ".pyc" and source in sums
-            mine = compiled or path == copy / _LIST or _sha256(path) == sums.get(path, "none")
-            (ours if mine and sums and not path.is_symlink() else others).append(path)
+    for path in copy.rglob("*"):
+        if path.is_dir() and not path.is_symlink():
+            continue
+        source = path.parent.with_name(f"{path.name.partition('.')[0]}.py")
+        compiled = path.parent.name == "__pycache__" and path.suffix == ".pyc" and source in sums
+        mine = compiled or path == copy / _LIST or sha256_of(path) == sums.get(path, "none")
+        (ours if mine and sums and not path.is_symlink() else others).append(path)
     return ours, others
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Of the regular file at `path`; empty when it cannot be read."""
     with contextlib.suppress(OSError), open_regular(path) as file:
-        return hashlib.sha256(file.read()).hexdigest()
+        return cache.hash_file(file).sha256
     return ""
-
-
-def _private(folder: Path) -> Path:
-    return folder / f".{secrets.token_hex(8)}.osnet-part"
 
 
 def describe(folder: Path) -> tuple[bool, str]:

@@ -1,4 +1,4 @@
-"""``mindspore_hub.load("osnet")``: OSNet's names go through this package's verified loader, all others stay.
+"""``mindspore_hub.load("osnet")``: OSNet's names go through this package's verified loader, all others are unchanged.
 
 Nothing happens on import: `register` is called by the user, after ``import mindspore_hub``.
 """
@@ -10,7 +10,6 @@ import re
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +22,8 @@ _CLAIMS_OSNET = re.compile(rb"^\s*[\"']?model-name[\"']?\s*:\s*[\"']?osnet", re.
 _CARD_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True)
-class _Patch:
-    hub: Any
-    original: Callable[..., Any]
-    wrapper: Callable[..., Any]
-
-
-_patch: _Patch | None = None
 _lock = threading.Lock()
+_active: Any = None  # what `register` put in the place of mindspore_hub.load
 
 
 def register() -> None:
@@ -40,13 +32,13 @@ def register() -> None:
     From then on ``osnet``, the aliases (``osnet_market1501``), the uids of the package's cards, the uids and names of
     cards that `osnet hub install` laid out, and paths of cards of an OSNet are verified at every load and need no
     network once cached; ``num_classes``, ``pretrained`` and ``force_reload`` mean what they mean there. Every other
-    name reaches the original unchanged. Calling it twice is calling it once. A ``from mindspore_hub import load`` of
+    name reaches the original unchanged. A second call changes nothing. A ``from mindspore_hub import load`` made
     before keeps the original.
 
     Raises:
         DependencyError: mindspore_hub is not imported yet.
     """
-    global _patch
+    global _active
     hub: Any = sys.modules.get("mindspore_hub")
     if hub is None or not callable(getattr(hub, "load", None)):
         raise DependencyError(
@@ -54,26 +46,24 @@ def register() -> None:
             "import mindspore_hub first (osnet.load() needs neither)"
         )
     with _lock:
-        if _patch is None or hub.load is not _patch.wrapper:
-            _patch = _Patch(hub, hub.load, _wrap(hub.load))
-            hub.load = _patch.wrapper
+        if hub.load is not _active:
+            hub.load = _active = _wrap(hub.load)
 
 
 def unregister() -> None:
     """Give ``mindspore_hub.load`` back as it was; without a `register` before, nothing happens."""
-    global _patch
+    global _active
     with _lock:
-        if _patch is not None and _patch.hub.load is _patch.wrapper:  # else somebody wrapped it after us
-            _patch.hub.load = _patch.original
-        _patch = None
+        hub: Any = sys.modules.get("mindspore_hub")
+        if hub is not None and hub.load is _active:  # else somebody has wrapped it since
+            hub.load = _active.__wrapped__
+        _active = None
 
 
 def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def load(name: Any, *args: Any, **kwargs: Any) -> Any:
-        patch = _patch
-        active = patch is not None and patch.wrapper is load
-        card = _card(name, kwargs.get("source", "gitee")) if active else None
+        card = _card(name, kwargs.get("source", "gitee")) if load is _active else None
         if card is None:
             return original(name, *args, **kwargs)
         kwargs.pop("source", None)
@@ -82,24 +72,17 @@ def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
     return load
 
 
-def _load(
-    card: Card,
-    *args: Any,
-    pretrained: bool = True,
-    force_reload: bool = False,
-    **kwargs: Any,
-) -> Any:
+def _load(card: Card, num_classes: int = 0, *, pretrained: bool = True, force_reload: bool = False) -> Any:
     """As ``mindspore_hub.load``, for `card`."""
     from osnet.models.load import load
-    from osnet.mshub.entry import create_network, read_options
+    from osnet.mshub.entry import create_network
 
     for keyword, value in (("pretrained", pretrained), ("force_reload", force_reload)):
         if not isinstance(value, bool):
             raise TypeError(f"{keyword}: expected True or False, got {value!r}")
-    options = read_options("mindspore_hub.load", ("num_classes",), args, kwargs)
     if not pretrained:
-        return create_network(card.name.lower(), **options)
-    return load(card, cache_dir=_hub_of(card), force=force_reload, **options)
+        return create_network(card.name.lower(), num_classes)
+    return load(card, num_classes=num_classes, cache_dir=_hub_of(card), force=force_reload)
 
 
 def _card(name: Any, source: Any) -> Card | None:
@@ -126,8 +109,7 @@ def _installed(name: str) -> Card | None:
     Raises:
         CardError: several have the name.
     """
-    from osnet.mshub.places import root_of
-    from osnet.mshub.receipts import receipts_in
+    from osnet.mshub.install import receipts_in, root_of
 
     where = getattr(sys.modules.get("mindspore_hub.manage"), "get_hub_dir", None)
     root = root_of(where() if callable(where) else None)

@@ -197,7 +197,7 @@ for call, expected in (
         )
         assert run.returncode == 0, run.stderr
         assert "known: osnet, osnet_x1_0, osnet_x0_75" in run.stdout
-        assert "unknown keyword classes; known: num_classes, pretrained" in run.stdout
+        assert "unexpected keyword argument 'classes'" in run.stdout
         assert "which is not installed: run `pip install .`" in run.stdout
 
     @pytest.mark.parametrize("fault", ["misshapen", "missing"])

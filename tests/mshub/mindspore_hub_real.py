@@ -35,8 +35,9 @@ from osnet.checkpoint.mindspore import read_ckpt, write_ckpt
 from osnet.hub import catalog
 from osnet.hub.card import Card, read_card
 from osnet.hub.fetch import file_beside
-from osnet.mshub import layout, register
+from osnet.mshub import register
 from osnet.mshub.check import check
+from osnet.mshub.install import install
 from osnet.variants import get_variant, parameters
 from tests.recipe import recipe_arrays
 from tests.servers import Authority, serving, whole
@@ -79,7 +80,7 @@ def trial(work: Path) -> int:
     cards.append(_from_publish(work))
     tasks, right = [], {}
     for card in cards:
-        installed, _, checkpoint = layout.install(card)
+        installed, _, checkpoint = install(card)
         arrays = read_ckpt(checkpoint.read_bytes())
         classes = len(arrays.get("classifier.bias", ()))  # the drawn checkpoint was trained without one
         names = {n: [p.name for p in parameters(get_variant(_variant(card)), n)] for n in (0, classes)}

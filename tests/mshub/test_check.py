@@ -10,15 +10,15 @@ import pytest
 
 from osnet.errors import UnknownModelError
 from osnet.hub.card import Card
-from osnet.mshub import layout
 from osnet.mshub.check import check
+from osnet.mshub.install import install
 from tests.mshub.conftest import FILE, UID, notes
 
 
 def test_a_hostile_card_is_one_warning_and_the_others_stand(
     card: Card, hub_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    layout.install(card, hub_dir=hub_dir)
+    install(card, hub_dir=hub_dir)
     bad = hub_dir / "mindspore/1.6/bad.md"
     bad.write_text('---\na: "\\UFFFFFFFF"\n---\n')
     assert all(finding.good for finding in check(hub_dir=hub_dir))
@@ -35,7 +35,7 @@ def test_says_what_is_there(card: Card, hub_dir: Path) -> None:
     ]
     with pytest.raises(UnknownModelError, match=r"osnet hub install mindspore/1\.6/osnet_dukemtmc"):
         check(hub_dir=hub_dir)
-    layout.install(card, hub_dir=hub_dir)
+    install(card, hub_dir=hub_dir)
     assert all(finding.good for finding in check(card, hub_dir=hub_dir))
 
 
@@ -53,7 +53,7 @@ def test_says_what_is_there(card: Card, hub_dir: Path) -> None:
 def test_names_the_part_that_is_wrong(
     damage: Callable[[Path], object], wrong: str, note: str, catalogue: Path, hub_dir: Path
 ) -> None:
-    layout.install("osnet", hub_dir=hub_dir)
+    install("osnet", hub_dir=hub_dir)
     damage(hub_dir / "mindspore/1.6")
     (bad,) = [finding for finding in check(hub_dir=hub_dir) if not finding.good]
     assert Path(bad.what).name == wrong
@@ -62,7 +62,7 @@ def test_names_the_part_that_is_wrong(
 
 def test_a_published_uid_with_another_sha256(catalogue: Path, publish: Callable[..., Card], hub_dir: Path) -> None:
     own = publish(b"other bytes")
-    layout.install(own, hub_dir=hub_dir)
+    install(own, hub_dir=hub_dir)
     findings = check(hub_dir=hub_dir)  # the user asked for it by its path
     assert all(finding.good for finding in findings)
     assert "a card of your own" in findings[0].note

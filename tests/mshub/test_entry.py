@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from osnet.hub.card import Card
-from osnet.mshub import layout
 from osnet.mshub.check import check
+from osnet.mshub.install import install, remove
 from tests.mshub import mindspore_hub_standin
 from tests.mshub.conftest import FILE, ROOT, UID, digest
 from tests.servers import Server
@@ -51,7 +51,7 @@ class TestLoad:
         self, publish: Callable[..., Card], published: bytes, hub_dir: Path, https_server: Server
     ) -> None:
         card = publish(published)
-        installed, _, _ = layout.install(card, hub_dir=hub_dir)
+        installed, _, _ = install(card, hub_dir=hub_dir)
         https_server.requests.clear()
         url = f"https://gitee.com/mindspore/hub/blob/master/mshub_res/assets/{UID}.md"
         code = f"""{DIGESTS}
@@ -75,7 +75,7 @@ print(*digest(hub.load({str(installed)!r}, source='local')))
             shutil.copytree(ROOT / "osnet", clone / "osnet", ignore=shutil.ignore_patterns("__pycache__"))
             for name in ("hub_conf.py", "mindspore_hub_conf.py"):
                 shutil.copy(ROOT / name, clone)
-        layout.install(card, hub_dir=hub_dir)
+        install(card, hub_dir=hub_dir)
         assert all(finding.good for finding in check(card, hub_dir=hub_dir))
         code = f"""{_without_the_package()}
 import importlib.util
@@ -89,13 +89,13 @@ import osnet
 assert osnet.__file__.startswith({str(clone)!r}), osnet.__file__
 """
         assert self.run(code, hub_dir.parent, (sys.executable, "-S")) == [digest(702)]
-        layout.remove(card, hub_dir=hub_dir)
+        remove(card, hub_dir=hub_dir)
         assert clone.exists() == (where == "a clone")
 
     def test_the_installed_package_is_preferred(
         self, publish: Callable[..., Card], published: bytes, hub_dir: Path
     ) -> None:
-        layout.install(publish(published), hub_dir=hub_dir)
+        install(publish(published), hub_dir=hub_dir)
         code = f"""{DIGESTS}
 hub.load({UID!r})
 import osnet

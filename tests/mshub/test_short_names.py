@@ -17,7 +17,7 @@ from osnet import mshub
 from osnet.errors import CardError, DependencyError, OfflineError
 from osnet.hub import catalog
 from osnet.hub.card import Card
-from osnet.mshub import layout
+from osnet.mshub.install import install
 from tests.mshub.conftest import DATA, ROOT, UID, Calls, digest, digest_of
 from tests.servers import Server
 
@@ -122,7 +122,7 @@ def test_installed_cards_are_found_by_uid_and_by_name(
         monkeypatch.setitem(sys.modules, "mindspore_hub.manage", manage)
     else:
         monkeypatch.setenv("HOME", str(hub_dir.parent))
-    layout.install(publish(DATA, name="osnet_mine", user_id="me"), hub_dir=hub_dir)
+    install(publish(DATA, name="osnet_mine", user_id="me"), hub_dir=hub_dir)
     found = []
     monkeypatch.setattr("osnet.mshub.short_names._load", lambda card, *args, **kwargs: found.append(card))
     mshub.register()
@@ -130,7 +130,7 @@ def test_installed_cards_are_found_by_uid_and_by_name(
         hub.load(name)
     assert [card.path for card in found] == [hub_dir / "me/1.6/osnet_mine.md"] * 3
     assert hub.load("me/1.6/osnet_other") == "original"
-    layout.install(publish(DATA, name="osnet_mine", user_id="you"), hub_dir=hub_dir)
+    install(publish(DATA, name="osnet_mine", user_id="you"), hub_dir=hub_dir)
     with pytest.raises(CardError, match=r"got me/1\.6/osnet_mine, you/1\.6/osnet_mine; load it by its uid"):
         hub.load("osnet_mine")
 
@@ -138,7 +138,7 @@ def test_installed_cards_are_found_by_uid_and_by_name(
 def test_importing_patches_nothing(hub: types.ModuleType) -> None:
     original = hub.load
     code = "import sys, types\nm = types.ModuleType('mindspore_hub'); m.load = 7; sys.modules['mindspore_hub'] = m\n"
-    code += "import osnet, osnet.mshub, osnet.mshub.layout, osnet.cli.app\nassert m.load == 7\n"
+    code += "import osnet, osnet.mshub, osnet.mshub.install, osnet.cli.app\nassert m.load == 7\n"
     code += "assert not {'mindspore', 'requests'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
     assert hub.load is original
@@ -184,7 +184,7 @@ def test_a_registered_card_finds_its_checkpoint_beside_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("mindspore")
-    installed, _, checkpoint = layout.install(publish(published), hub_dir=hub_dir)
+    installed, _, checkpoint = install(publish(published), hub_dir=hub_dir)
     mshub.register()
     asked = len(https_server.requests)
     assert digest_of(hub.load(str(installed), source="local")) == digest(0)

@@ -11,8 +11,9 @@ from osnet.errors import CardError, OfflineError, OptionError
 from osnet.hub.card import read_card
 from osnet.hub.fetch import fetch
 from osnet.models.load import read_weights
-from osnet.mshub import layout, rules
+from osnet.mshub import rules
 from osnet.mshub.check import check
+from osnet.mshub.install import install
 from osnet.training.config import TrainConfig
 from osnet.training.publishing import publish_run
 from osnet.training.run import Run
@@ -91,7 +92,7 @@ def test_mindspore_hub_takes_it(run: Run, tmp_path: Path) -> None:
     from osnet.mshub.entry import create_network
 
     published = publish_run(run.root)
-    placed, _, checkpoint = layout.install(str(published.card), hub_dir=tmp_path / "hub", offline=True)
+    placed, _, checkpoint = install(str(published.card), hub_dir=tmp_path / "hub", offline=True)
     assert checkpoint.read_bytes() == published.checkpoint.read_bytes()
     assert all(finding.good for finding in check(str(published.card), hub_dir=tmp_path / "hub"))
     assert check(hub_dir=tmp_path / "hub")  # found among the cards there, too
