@@ -1,11 +1,11 @@
 """The cache folder: where a card's file belongs, what is there, and how a new file gets there whole.
 
 The layout is mindspore_hub's: ``<cache>/<publisher>/<version>/<file name of the link>``. Beside the published files
-stand only private partial files (see `partial`) and, at the top, lock files; their names start with a dot and end in
-``.part`` and ``.lock``, and a process that ends by itself leaves none.
+are only private partial files (see `partial`) and, at the top, lock files; their names start with a dot and end in
+``.part`` and ``.lock``, and a process that ends normally leaves none.
 
-Nothing trusts a lock: each writer has a private file, the whole of it is hashed, and a rename publishes it. A lock only
-saves downloading twice.
+Nothing relies on a lock: each writer has a private file, the whole of it is hashed, and a rename publishes it. A lock
+only avoids downloading twice.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 CHUNK = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ def free_bytes(path: Path) -> int:
 
 @contextlib.contextmanager
 def lock(cache: Path, sha256: str, *, timeout: float) -> Iterator[None]:
-    """Hold the lock for downloading these bytes; where the disk knows no locks, go on without.
+    """Hold the lock for downloading these bytes; on a disk without locks, continue without one.
 
     Raises:
         LockError: another process held it for `timeout` seconds.
@@ -193,13 +194,11 @@ def lock(cache: Path, sha256: str, *, timeout: float) -> Iterator[None]:
         raise LockError(
             f"{path}: another process has held this lock for {timeout:g} s; end it, or remove the file if none runs"
         ) from None
-    except NotImplementedError:
-        logger.warning("no file locks at %s: going on without", cache)
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:
         # A disk without locks, or the lock file of another user: both only cost a second download.
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL) and not path.exists():
+        if isinstance(error, OSError) and error.errno not in _NO_LOCKS and not path.exists():
             refuse(path, error)
-        logger.warning("the lock %s cannot be taken (%s): continuing without it", path, error.strerror)
+        logger.warning("the lock %s cannot be taken (%s): continuing without it", path, error)
     try:
         yield
     finally:

@@ -1,6 +1,6 @@
-"""One HTTP request at a time, that nothing can hold longer than its deadline.
+"""One HTTP request at a time, which ends at its deadline whatever the server does.
 
-A read timeout alone does not bound a server that sends a byte now and then, in the head or in the body: at the deadline
+A read timeout alone does not stop a server that sends a byte now and then, in the head or in the body: at the deadline
 the socket itself is shut down, and whatever read is waiting ends.
 """
 
@@ -25,7 +25,7 @@ HEADERS = {"User-Agent": f"osnet/{__version__}", "Accept": "*/*", "Accept-Encodi
 
 
 class Watch:
-    """Shuts the watched connection down at a moment of the monotonic clock."""
+    """Shuts the watched connection down at a moment of the monotonic clock; one connection at a time."""
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
@@ -41,7 +41,6 @@ class Watch:
 
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
-        self.forget()
 
     @property
     def left(self) -> float:
@@ -50,31 +49,24 @@ class Watch:
 
     def attach(self, connected: socket.socket) -> None:
         """Watch `connected`, through a copy: TLS wraps and replaces the socket object, not the connection."""
-        copy = connected.dup()
         with self._lock:
-            old, self._socket = self._socket, copy
-            if self.expired:
-                _shut(copy)
-        if old is not None:
-            old.close()
+            self._socket = connected.dup()
+        if self.expired:
+            self._end()
 
     def forget(self) -> None:
         """Watch nothing; the copy would keep the connection open."""
         with self._lock:
-            old, self._socket = self._socket, None
-        if old is not None:
-            old.close()
+            if self._socket is not None:
+                self._socket.close()
+            self._socket = None
 
     def _end(self) -> None:
         with self._lock:
             self.expired = True
             if self._socket is not None:
-                _shut(self._socket)
-
-
-def _shut(connected: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        connected.shutdown(socket.SHUT_RDWR)
+                with contextlib.suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
 
 
 class _NoCredentials(AuthBase):
@@ -119,12 +111,13 @@ def get(
     never do.
 
     Raises:
-        OSError: the certificate bundle is neither a file nor a folder.
+        requests.exceptions.RequestException: no reply; `SSLError` also where the certificate bundle is neither a file
+            nor a folder.
     """
     bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     usable = not bundle or Path(bundle).is_file() or Path(bundle).is_dir()
     if not usable and url[:6].lower() == "https:":  # requests would wait for a FIFO's writer
-        raise OSError(f"expected the certificate bundle {bundle!r} to be a file or folder")
+        raise requests.exceptions.SSLError(f"expected the certificate bundle {bundle!r} to be a file or folder")
     with _Session() as session:
         session.auth = _NoCredentials()
         for prefix in ("https://", "http://"):

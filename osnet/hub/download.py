@@ -1,6 +1,6 @@
 """From addresses to the bytes with a given SHA-256: retries, resumes, and goes on to the next address.
 
-What a server says is never believed: every byte is counted and hashed, redirects are checked hop by hop, and lengths
+What a server says is never trusted: every byte is counted and hashed, redirects are checked hop by hop, and lengths
 and ranges only decide whether to go on or to start again.
 """
 
@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import errno
 import re
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
 
 import requests
 import urllib3.exceptions
 
 from osnet.errors import CacheError, DownloadError, HashError, OsnetError, UrlError
+from osnet.escaping import printable
 from osnet.hub import connection, urls
 from osnet.hub.cache import Content, free_bytes, refuse
 from osnet.hub.connection import Watch
 from osnet.hub.partial import Partial
-from osnet.hub.progress import Bar
 from osnet.hub.settings import Limits
 
 READ = 1 << 16
@@ -29,6 +30,9 @@ PROGRESS = 1 << 20
 """Bytes that show that an address works, so that its attempts count anew."""
 FRESH_STARTS = 2
 """How often the bytes so far may turn out useless without counting as an attempt."""
+
+Progress = Callable[[int, "int | None"], None]
+"""Called with the bytes so far, and how many there will be where that is known."""
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _BUSY = (408, 425, 429)
@@ -55,6 +59,28 @@ class _UnreachableError(DownloadError):
     """The server was not reached at all: its other addresses need not be tried."""
 
 
+@contextmanager
+def progress_bar(name: str, show: bool | None = None) -> Iterator[Progress]:
+    """A progress bar on stderr for one download, which appears after a second.
+
+    Args:
+        name: shown at the left.
+        show: whether to show it; ``None``: only when stderr is a terminal.
+    """
+    if sys.stderr is None or show is False or (show is None and not sys.stderr.isatty()):
+        yield lambda size, total: None  # noqa: ARG005
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc=printable(name), unit="B", unit_scale=True, unit_divisor=1024, delay=1, leave=False) as bar:
+
+        def show_progress(size: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(size - bar.n)
+
+        yield show_progress
+
+
 def download(
     addresses: Sequence[str],
     partial: Partial,
@@ -62,18 +88,19 @@ def download(
     rules: urls.Rules,
     limits: Limits,
     deadline: float,
-    bar: Bar,
+    progress: Progress,
     keep: bool = False,
 ) -> Content:
     """Fill `partial` with the bytes whose SHA-256 it names, from the first address that has them.
 
-    Whatever goes wrong at one address, but for the disk, leads to the next.
+    After any error at one address, except one of the disk, the next is tried.
 
     Args:
         addresses: tried in order; while others remain, one gets half of the time that is left, and the next goes on
             where it stopped.
         deadline: moment of the monotonic clock.
-        keep: give the bytes as well.
+        progress: see `progress_bar`.
+        keep: return the bytes as well.
 
     Returns:
         What `partial` holds on the disk.
@@ -96,7 +123,7 @@ def download(
         share = left if index == len(addresses) - 1 else left / 2
         try:
             with Watch(time.monotonic() + share) as watch:
-                return _Address(url, partial, rules, limits, watch, bar, keep).download()
+                return _Address(url, partial, rules, limits, watch, progress, keep).download()
         except (DownloadError, HashError, UrlError) as error:
             failures.append(error)
             if isinstance(error, _UnreachableError):
@@ -120,20 +147,18 @@ def _summary(failures: Sequence[OsnetError], partial: Partial) -> OsnetError:
     )
 
 
+@dataclass
 class _Address:
     """The attempts at one address."""
 
-    def __init__(
-        self, url: str, partial: Partial, rules: urls.Rules, limits: Limits, watch: Watch, bar: Bar, keep: bool
-    ) -> None:
-        self.url = url
-        self.partial = partial
-        self.rules = rules
-        self.limits = limits
-        self.watch = watch
-        self.bar = bar
-        self.keep = keep
-        self.etag: str | None = None
+    url: str
+    partial: Partial
+    rules: urls.Rules
+    limits: Limits
+    watch: Watch
+    progress: Progress
+    keep: bool
+    etag: str | None = None
 
     def download(self) -> Content:
         limits, partial = self.limits, self.partial
@@ -185,10 +210,9 @@ class _Address:
         raise error
 
     def _receive(self) -> bool:
-        """Append one reply's body. False when nothing says that the body was whole."""
+        """Append one reply's body. False when neither its length nor its last chunk shows that it was whole."""
         with self._reply() as reply:
             expected = self._check_head(reply)
-            self.bar.start(self.partial.size, expected)
             self._read_body(reply, expected)
         chunked = "chunked" in reply.headers.get("Transfer-Encoding", "").lower()
         got = self.partial.size
@@ -226,15 +250,15 @@ class _Address:
     @contextmanager
     def _get(self, url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
         limits = self.limits
-        context = connection.get(
-            url,
-            headers=headers,
-            connect_timeout=limits.connect_timeout,
-            read_timeout=limits.read_timeout,
-            watch=self.watch,
-        )
         try:
-            reply = context.__enter__()
+            with connection.get(
+                url,
+                headers=headers,
+                connect_timeout=limits.connect_timeout,
+                read_timeout=limits.read_timeout,
+                watch=self.watch,
+            ) as reply:
+                yield reply
         except requests.exceptions.SSLError as error:
             raise _UnreachableError(
                 f"{url}: the TLS certificate is not trusted ({_reason(error)}); if your network has its own authority, "
@@ -248,17 +272,9 @@ class _Address:
             if error.args and isinstance(error.args[0], urllib3.exceptions.ProtocolError):  # reached, and no HTTP
                 raise _RetryableError(DownloadError(f"{url}: no HTTP reply ({_reason(error)})")) from None
             raise _RetryableError(_UnreachableError(f"{url}: no connection ({_reason(error)})")) from None
-        except requests.exceptions.RequestException as error:
-            raise DownloadError(f"{url}: the request failed ({_reason(error)})") from None
-        except OSError as error:  # requests: the certificate bundle is not a file
-            raise _UnreachableError(f"{url}: {error}; check REQUESTS_CA_BUNDLE") from None
-        try:
-            yield reply
-        finally:
-            context.__exit__(None, None, None)
 
     def _check_head(self, reply: requests.Response) -> int | None:
-        """The length of the whole file when the head tells it; `partial` is where the body goes on."""
+        """The length of the whole file when the head gives it; `partial` is left where the body goes on."""
         partial, limits, status = self.partial, self.limits, reply.status_code
         if status in _BUSY or status >= 500:
             raise _RetryableError(DownloadError(f"{self.url}: HTTP {status}"), after=_retry_after(reply))
@@ -270,16 +286,13 @@ class _Address:
         encoding = reply.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("identity", ""):
             raise DownloadError(f"{self.url}: expected the plain file, got it encoded as {encoding!r:.40}")
-        length: Any = reply.headers.get("Content-Length", "").strip()
-        length = int(length) if re.fullmatch("[0-9]{1,18}", length) else None
-        if "Transfer-Encoding" in reply.headers:
-            length = None
+        text = reply.headers.get("Content-Length", "").strip()
+        known = re.fullmatch("[0-9]{1,18}", text) and "Transfer-Encoding" not in reply.headers
+        expected = int(text) if known else None
         if status == 206:
-            expected = self._check_range(reply, length)
+            expected = self._check_range(reply, expected)
         else:
-            if partial.size:
-                partial.restart()
-            expected = length
+            partial.restart()
         etag = reply.headers.get("ETag", "")
         self.etag = etag if re.fullmatch(r'"[\x21\x23-\x7e]{1,200}"', etag) else None
         if expected is not None and expected > limits.max_bytes:
@@ -308,6 +321,7 @@ class _Address:
     def _read_body(self, reply: requests.Response, expected: int | None) -> None:
         partial, limits = self.partial, self.limits
         while True:
+            self.progress(partial.size, expected)
             try:
                 data: bytes = reply.raw.read(READ, decode_content=False)
             except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -321,8 +335,7 @@ class _Address:
                 return
             if partial.size + len(data) > limits.max_bytes:
                 raise DownloadError(f"{self.url}: expected at most {limits.max_bytes} bytes, the server sends more")
-            partial.write(data, expected)
-            self.bar.update(partial.size)
+            partial.write(data)
 
     def _too_slow(self) -> DownloadError:
         return DownloadError(

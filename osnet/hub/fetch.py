@@ -225,19 +225,21 @@ def _download(
     keep: bool,
 ) -> cache.Content:
     # requests takes 100 ms to import, which a cached file need not pay.
-    from osnet.hub.download import download
+    from osnet.hub.download import download, progress_bar
     from osnet.hub.partial import Partial
-    from osnet.hub.progress import Bar
 
     limits = settings.limits
-    with Partial(final, card.checkpoint.sha256, limits.max_bytes) as partial, Bar(final.name, progress) as bar:
+    with (
+        Partial(final, card.checkpoint.sha256, limits.max_bytes) as partial,
+        progress_bar(final.name, progress) as report,
+    ):
         content = download(
             urls.download_urls(links, settings.mirrors),
             partial,
             rules=rules,
             limits=limits,
             deadline=deadline,
-            bar=bar,
+            progress=report,
             keep=keep,
         )
         partial.publish()

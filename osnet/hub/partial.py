@@ -1,9 +1,9 @@
 """A download while it goes on: a private file that is published whole by a rename, or removed.
 
-What is published is hashed as it stands on the disk, through the descriptor that wrote it: another process may have
+What is published is hashed as it is on the disk, through the descriptor that wrote it: another process may have
 changed the file since. Its name says whose it is, ``.<16 digits of the SHA-256>-<host>-<process>-<random>.part``, so
-that the next process can go on where a killed one stopped. Nobody ever touches the file of a process that may be alive;
-no lock is trusted here.
+that the next process can go on where a killed one stopped. The file of a process that may be alive is never touched;
+no lock is relied on here.
 """
 
 from __future__ import annotations
@@ -42,39 +42,31 @@ class Partial:
         self.size = 0
         self._max_bytes = max_bytes
         self.path = final.parent / f".{sha256[:16]}-{_host()}-{os.getpid()}-{secrets.token_hex(8)}.part"
-        self._file: BinaryIO | None = None
 
     def __enter__(self) -> Partial:
         make_folder(self.final.parent)
         _ours.add(self.path.name)
         try:
-            if not self._adopt():
-                self._file = _open(self.path, os.O_CREAT | os.O_EXCL)
-        except OSError as error:
-            self.__exit__()
-            refuse(self.path, error)
-        except BaseException:
-            self.__exit__()
+            self.file = self._adopt() or _open(self.path, os.O_CREAT | os.O_EXCL)
+        except BaseException as error:
+            self._remove()
+            if isinstance(error, OSError):
+                refuse(self.path, error)
             raise
+        self.size = self.file.seek(0, os.SEEK_END)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self.file.close()
+        self._remove()
+
+    def _remove(self) -> None:
         with contextlib.suppress(OSError):
             self.path.unlink()
         _ours.discard(self.path.name)
 
-    @property
-    def file(self) -> BinaryIO:
-        """The open file."""
-        if self._file is None:
-            raise ValueError(f"{self.path} is not open")
-        return self._file
-
-    def write(self, data: bytes, expected: int | None = None) -> None:
-        """Append `data`; `expected` is the whole length, for the message.
+    def write(self, data: bytes) -> None:
+        """Append `data`.
 
         Raises:
             DiskError, CacheError: the disk is full or refuses.
@@ -84,7 +76,7 @@ class Partial:
             while view:
                 view = view[self.file.write(view) :]
         except OSError as error:
-            refuse(self.path, error, None if expected is None else expected - self.size)
+            refuse(self.path, error)
         self.size += len(data)
 
     def restart(self) -> None:
@@ -124,32 +116,32 @@ class Partial:
             if not os.path.samestat(os.fstat(self.file.fileno()), self.path.lstat()):
                 raise OSError(errno.ESTALE, "another process has replaced the partial file")
             self.file.close()  # Windows renames no open file
-            self._file = None
             self.path.replace(self.final)
         except OSError as error:
             refuse(self.final, error)
         sync_folder(self.final.parent)
 
-    def _adopt(self) -> bool:
-        """Take over the longest file that a killed download of the same bytes left; the other ones go.
+    def _adopt(self) -> BinaryIO | None:
+        """Take over a file that a killed download of the same bytes left, and remove any others.
 
-        Only a file that nobody else can have a hand in: a regular file of this user, with one name, and no longer than
-        a download may be. A rename decides between two processes that want the same one.
+        Only a file that nobody else can write to: a regular file of this user, with one name, and no longer than a
+        download may be. A rename decides between two processes that find the same one.
         """
-        orphans = [path for path in partials(self.final.parent, self.sha256) if is_orphan(path)]
-        for orphan in sorted(orphans, key=_size, reverse=True):
+        adopted = None
+        for orphan in filter(is_orphan, partials(self.final.parent, self.sha256)):
             with contextlib.suppress(OSError), contextlib.ExitStack() as opened:
                 file = opened.enter_context(_open(orphan, 0))
                 state = os.fstat(file.fileno())
-                if not _is_private(state):
+                ours = not hasattr(os, "geteuid") or state.st_uid == os.geteuid()
+                if not ours or not stat.S_ISREG(state.st_mode) or state.st_nlink != 1:
                     continue
-                if self._file is not None or state.st_size > self._max_bytes:
+                if adopted is not None or state.st_size > self._max_bytes:
                     orphan.unlink()
                     continue
                 orphan.replace(self.path)
                 opened.pop_all()
-                self._file, self.size = file, file.seek(0, os.SEEK_END)
-        return self._file is not None
+                adopted = file
+        return adopted
 
 
 def store(final: Path, data: bytes, sha256: str, max_bytes: int, *, keep: bool = False) -> Content:
@@ -161,7 +153,7 @@ def store(final: Path, data: bytes, sha256: str, max_bytes: int, *, keep: bool =
     """
     with Partial(final, sha256, max_bytes) as partial:
         partial.restart()
-        partial.write(data, len(data))
+        partial.write(data)
         content = partial.read(keep=keep)
         if content.sha256 != sha256:
             raise CacheError(f"{final}: expected SHA-256 {sha256}, got {content.sha256}, once written; check the disk")
@@ -181,21 +173,21 @@ def partials(folder: Path, sha256: str = "") -> list[Path]:
 
 
 def is_orphan(path: Path) -> bool:
-    """The process that wrote the partial file `path` ran on this host and runs no more."""
+    """Whether the process that wrote the partial file `path` ran on this host and has ended."""
     match = _NAME.fullmatch(path.name)
     if match is None or match["host"] != _host() or path.name in _ours:
         return False
     process = int(match["process"])
     if process == os.getpid():
         return True
-    if os.name == "nt":  # signal 0 is no question there
+    if os.name == "nt":  # where signal 0 would end the process
         return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return True
-    except (OSError, OverflowError):
-        return False
+    except (OSError, OverflowError):  # a process of another user, or no process number
+        pass
     return False
 
 
@@ -205,18 +197,5 @@ def _open(path: Path, flags: int) -> BinaryIO:
     return os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
 
 
-def _is_private(state: os.stat_result) -> bool:
-    """A regular file of this user that has no other name."""
-    ours = not hasattr(os, "geteuid") or state.st_uid == os.geteuid()
-    return stat.S_ISREG(state.st_mode) and state.st_nlink == 1 and ours
-
-
 def _host() -> str:
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.lstat().st_size
-    except OSError:
-        return -1
