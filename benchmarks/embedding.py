@@ -26,7 +26,7 @@ from osnet.checkpoint.mindspore import write_ckpt
 from osnet.checkpoint.weights import Weights
 from osnet.inference.bulk import embed_files
 from osnet.inference.embedder import Embedder
-from osnet.models.graph import IMAGE_MEAN, IMAGE_STD
+from osnet.variants import IMAGE_MEAN, IMAGE_STD
 from tests.recipe import CLASSES, recipe_weights
 
 BATCHES = (1, 8, 32)

@@ -17,7 +17,7 @@ from benchmarks import peers
 from benchmarks.timing import print_table, take_turns
 from osnet.inference.embedder import Embedder, normalise
 from osnet.inference.images import crop_boxes, prepare
-from osnet.models.graph import IMAGE_MEAN, IMAGE_STD
+from osnet.variants import IMAGE_MEAN, IMAGE_STD
 from tests.recipe import CLASSES, recipe_weights
 
 NETWORKS = ("osnet_x0_25", "osnet_x1_0")

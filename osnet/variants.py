@@ -28,6 +28,10 @@ FEATURE_DIM = 512
 INPUT_HEIGHT, INPUT_WIDTH = 256, 128
 """Size in pixels that every published OSNet was trained with."""
 
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+"""Mean and standard deviation of ImageNet's R, G and B in 0..1, which every OSNet was trained with."""
+
 INPUT_STEP = 16
 """Height and width of an input are multiples of this, and at least 32: the network halves them four times."""
 

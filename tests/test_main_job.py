@@ -11,8 +11,7 @@ import pytest
 import osnet
 from osnet.checkpoint.mindspore import write_ckpt
 from osnet.errors import HashError
-from osnet.models.graph import IMAGE_MEAN, IMAGE_STD
-from osnet.variants import VARIANTS, to_torchreid
+from osnet.variants import IMAGE_MEAN, IMAGE_STD, VARIANTS, to_torchreid
 from tests.conftest import CardMaker
 from tests.recipe import recipe_array, recipe_arrays
 from tests.servers import Server, whole

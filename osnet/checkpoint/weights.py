@@ -79,6 +79,11 @@ class Weights:
         values = (self.variant, self.num_classes, dict(self.arrays), dict(self.extras))
         return type(self), (*values, self.sha256, self.source, self.notes, self.input_size)
 
+    @property
+    def network(self) -> str:
+        """Name of the network, such as ``osnet_x0_25``."""
+        return self.variant.name
+
     @classmethod
     def from_arrays(
         cls,

@@ -99,7 +99,7 @@ def embed(
             }
         )
     else:
-        say(f"{out}: {result.written} features of {embedder.weights.variant.name} in {embedder.precision}")
+        say(f"{out}: {result.written} features of {embedder.source.network} in {embedder.precision}")
     if result.others:
         say(f"osnet: {unused(result.others)}", err=True)
     if result.failed:

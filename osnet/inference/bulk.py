@@ -90,7 +90,7 @@ def embed_files(
 
 def describe(embedder: Embedder) -> dict[str, str]:
     """What features of `embedder` were made with, as text: its signature, and where it came from."""
-    source, backend = Path(embedder.weights.source).name, embedder.backend
+    source, backend = Path(embedder.source.source).name, embedder.backend
     return {**embedder.signature.to_dict(), "source": source, "backend": backend}
 
 

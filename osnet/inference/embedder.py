@@ -19,11 +19,12 @@ from PIL import Image
 from osnet._version import __version__
 from osnet.checkpoint.weights import Weights
 from osnet.checks import check_bool, check_choice, check_integer
-from osnet.errors import DataError, HashError, ImageError
+from osnet.errors import DataError, HashError, ImageError, OptionError
 from osnet.inference.backends import Backend, create_backend
 from osnet.inference.images import ImageLike, check_color, crop_boxes, prepare
-from osnet.models.load import ModelLike, is_network, names_weights_file, read_weights
-from osnet.variants import FEATURE_DIM, check_size
+from osnet.models.artefact import Artefact, artefact_kind
+from osnet.models.load import ModelLike, is_network, names_weights_file, read_model
+from osnet.variants import FEATURE_DIM, check_size, size_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,12 +92,13 @@ class Embedder:
     when it is loaded again, or with the weights themselves when it was made from `Weights` or a network.
 
     Args:
-        model: any model reference (see `osnet.read_weights`). The parameters of a network are copied: what it learns
-            later changes nothing here.
-        backend: ``auto`` (OpenVINO), ``openvino`` or ``mindspore``.
+        model: any model reference (see `osnet.read_weights`), or an exported network (``.onnx``, ``.xml``). The
+            parameters of a network in memory are copied: what it learns later changes nothing here.
+        backend: ``auto`` (OpenVINO, but ONNX Runtime for ``.onnx``), ``openvino``, ``onnxruntime`` or ``mindspore``.
         precision: ``auto`` and ``fp32`` give the same features on every machine, as features that are kept must be.
             ``bf16`` is about twice as fast on processors that have it and gives other features (cosine to fp32 on
-            6,732 real crops: 0.999 in the mean, 0.991 at least); ``fast`` is bf16 where the processor has it.
+            6,732 real crops: 0.999 in the mean, 0.991 at least); ``fp16`` where the device has it; ``fast`` is bf16
+            where the processor has it, fp16 on a GPU. An exported network computes in its own precision.
         size: height and width that pictures are resized to, multiples of 16; None for the size that the
             checkpoint was trained at (`Weights.input_size`).
         batch_size: crops computed together when there are many; None takes what suits the backend.
@@ -106,11 +108,15 @@ class Embedder:
         on_bad_box: for a box that is not finite, or holds no pixel of the frame: ``raise`` an ImageError, or ``nan``:
             its row is NaN and the others are right, so that a tracker does not lose them. (BoxMOT embeds a black crop
             there, Ultralytics gives None.)
+        device: ``auto`` (the CPU; for MindSpore what its context names), ``cpu``; for ONNX Runtime ``cuda:0``,
+            ``tensorrt:0``, ``coreml``, ``directml:0``; for MindSpore ``gpu:0``, ``ascend:0``.
+        input: for an exported network that does not say it: ``normalized``, ``unit`` or ``bytes``, what its input
+            takes (see `osnet.models.input_format.InputFormat`).
         **fetch: keywords of `osnet.fetch` (``offline``, ``mirrors``, ...).
 
     Attributes:
-        weights: the `Weights` in use; ``weights.sha256`` names the checkpoint.
-        precision, backend: what is really used.
+        source: the `Weights` or the exported network in use; ``source.sha256`` names the file.
+        precision, backend, device: what is really used.
         signature: what the features are made with; see `Signature`.
 
     Raises:
@@ -129,6 +135,8 @@ class Embedder:
         flip: bool = False,
         color: str = "rgb",
         on_bad_box: str = "raise",
+        device: str = "auto",
+        input: str | None = None,
         **fetch: Any,
     ) -> None:
         check_color(color)
@@ -140,18 +148,25 @@ class Embedder:
         self.flip = check_bool("flip", flip)
         self.color = color
         self.on_bad_box = check_choice("on_bad_box", on_bad_box, BAD_BOXES)
-        self.weights = read_weights(model, **fetch)
-        self.size = size or self.weights.input_size
-        self._model = self.weights if isinstance(model, Weights) or is_network(model) else _lasting(model)
-        self._fetch = fetch
-        self._begin(backend, precision, batch_size)
+        self.source = read_model(model, values=input, **fetch)
+        self.size = size or self.source.input_size
+        if isinstance(self.source, Artefact) and self.size != self.source.input_size:
+            raise OptionError(
+                f"size: {self.source.source} takes {size_text(self.source.input_size)}, got {size_text(self.size)}; "
+                "leave it out, or export the network with that size"
+            )
+        self._model = self.source if isinstance(model, Weights) or is_network(model) else _lasting(model)
+        self._input, self._fetch = input, fetch
+        self._begin(backend, precision, batch_size, device)
 
-    def _begin(self, backend: str, precision: str, batch_size: int | None) -> None:
+    def _begin(self, backend: str, precision: str, batch_size: int | None, device: str) -> None:
         self._lock = threading.Lock()
         self._backend: Backend | None = create_backend(
-            backend, self.weights, precision=precision, size=self.size, batch_size=batch_size
+            backend, self.source, precision=precision, size=self.size, batch_size=batch_size, device=device
         )
         self.backend, self.precision = self._backend.name, self._backend.precision
+        self.device = self._backend.device
+        self._asked = precision if isinstance(self.source, Artefact) else self.precision
         self.batch_size = self._backend.batch_size
         _EMBEDDERS.add(self)
 
@@ -160,10 +175,11 @@ class Embedder:
             if self._backend is None:  # a forked child
                 self._backend = create_backend(
                     self.backend,
-                    self.weights,
-                    precision=self.precision,
+                    self.source,
+                    precision=self._asked,
                     size=self.size,
                     batch_size=self.batch_size,
+                    device=self.device,
                     forked=True,
                 )
             return self._backend
@@ -177,30 +193,41 @@ class Embedder:
     def __getstate__(self) -> dict[str, Any]:
         state = {key: value for key, value in vars(self).items() if key not in ("_lock", "_backend")}
         state["_fetch"] = {key: value for key, value in self._fetch.items() if key != "force"}
-        if self._model is self.weights:  # without an optimizer's state
-            state["_model"] = state["weights"] = replace(self.weights, extras={})
+        if self._model is self.source and isinstance(self.source, Weights):  # without an optimizer's state
+            state["_model"] = state["source"] = replace(self.source, extras={})
         else:
-            del state["weights"]
-        return {**state, "_sha256": self.weights.sha256}
+            del state["source"]
+        return {**state, "_sha256": self.source.sha256}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         expected = state.pop("_sha256")
         vars(self).update(state)
-        if "weights" not in state:
-            self.weights = read_weights(self._model, **self._fetch)
-            if self.weights.sha256 != expected:
+        if "source" not in state:
+            self.source = read_model(self._model, values=self._input, **self._fetch)
+            if self.source.sha256 != expected:
                 raise HashError(
                     f"the weights of {self._model!r} are not those that this embedder was pickled with: expected "
-                    f"SHA-256 {expected}, got {self.weights.sha256}; bring that file back, or make a new embedder"
+                    f"SHA-256 {expected}, got {self.source.sha256}; bring that file back, or make a new embedder"
                 )
-        self._begin(self.backend, self.precision, self.batch_size)
+        self._begin(self.backend, self._asked, self.batch_size, self.device)
+
+    @property
+    def weights(self) -> Weights:
+        """The `Weights` in use.
+
+        Raises:
+            OptionError: the model is an exported network.
+        """
+        if isinstance(self.source, Artefact):
+            raise OptionError(f"{self.source.source} is an exported network: it has no weights to read")
+        return self.source
 
     @property
     def signature(self) -> Signature:
         height, width = self.size
         return Signature(
-            model=self.weights.variant.name,
-            sha256=self.weights.sha256 or _digest(self.weights),
+            model=self.source.network,
+            sha256=self._digest(),
             precision=self.precision,
             height=height,
             width=width,
@@ -209,9 +236,14 @@ class Embedder:
             osnet_version=__version__,
         )
 
+    def _digest(self) -> str:
+        if isinstance(self.source, Artefact):
+            return self.source.checkpoint_sha256
+        return self.source.sha256 or _digest(self.source)
+
     def __repr__(self) -> str:
         return (
-            f"Embedder({self.weights.source!r}, {self.weights.variant.name}, backend={self.backend!r}, "
+            f"Embedder({self.source.source!r}, {self.source.network}, backend={self.backend!r}, "
             f"precision={self.precision!r}, normalize={self.normalize}, flip={self.flip}, color={self.color!r})"
         )
 
@@ -299,7 +331,12 @@ if hasattr(os, "register_at_fork"):
 
 def _lasting(model: Any) -> Any:
     """`model` so that it means the same in another process: paths are absolute."""
-    if isinstance(model, os.PathLike) or names_weights_file(model) or str(model).endswith(".md"):
+    if (
+        isinstance(model, os.PathLike)
+        or names_weights_file(model)
+        or artefact_kind(model)
+        or str(model).endswith(".md")
+    ):
         return os.path.abspath(model)  # noqa: PTH100 (keeps links, unlike resolve)
     return model
 

@@ -140,14 +140,14 @@ class FeatureCache:
     """
 
     def __init__(self, cache: Path | None, embedder: Embedder) -> None:
-        weights = embedder.weights
+        digest = embedder.source.sha256
         self._connection: sqlite3.Connection | None = None
         self._writable = True
-        if cache is None or not weights.sha256:
+        if cache is None or not digest:
             return
         height, width = embedder.size
         size = () if (height, width) == (INPUT_HEIGHT, INPUT_WIDTH) else (f"{height}x{width}",)
-        words = (weights.sha256, embedder.backend, embedder.precision, *size, *(("flip",) if embedder.flip else ()))
+        words = (digest, embedder.backend, embedder.precision, *size, *(("flip",) if embedder.flip else ()))
         self.path = cache / FOLDER / f"{'-'.join(words)}-{__version__}.sqlite"
         try:
             self._connection = self._opened()

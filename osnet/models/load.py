@@ -17,6 +17,8 @@ from osnet.checkpoint.formats import SUFFIXES, known_format
 from osnet.checkpoint.weights import Weights, read_weights_file, weights_from_bytes
 from osnet.errors import DependencyError, OptionError, UnknownKeywordError, UnknownModelError, WeightsError
 from osnet.hub.settings import FetchOptions
+from osnet.models.artefact import SUFFIXES as ARTEFACT_SUFFIXES
+from osnet.models.artefact import Artefact, artefact_kind, read_artefact
 from osnet.variants import VARIANTS, Variant, get_variant
 
 if TYPE_CHECKING:
@@ -248,6 +250,26 @@ def weights_of(network: Any) -> Weights:
     return Weights.from_arrays(arrays, source=f"the network {type(network).__name__}", input_size=size)
 
 
+def read_model(model: ModelLike = "osnet", *, values: str | None = None, **fetch: Any) -> Weights | Artefact:
+    """The weights, or the exported network, that `model` stands for.
+
+    Args:
+        model: as for `read_weights`, or a path to an exported network (``.onnx``, ``.xml``).
+        values: what the input of an exported network takes, see `osnet.models.artefact.read_artefact`.
+        **fetch: keywords of `osnet.fetch`.
+
+    Raises:
+        OptionError: `values` for something else than an exported network.
+        The errors of `read_weights` and `read_artefact`.
+    """
+    if artefact_kind(model) is None:
+        if values is not None:
+            raise OptionError(f"input: only for exported networks ({', '.join(ARTEFACT_SUFFIXES)}), got {model!r:.80}")
+        return read_weights(model, **fetch)
+    check_fetch_keywords(fetch)
+    return read_artefact(os.fspath(model), values)  # type: ignore[arg-type]
+
+
 def read_weights(model: ModelLike = "osnet", **fetch: Any) -> Weights:
     """The weights that `model` stands for, all checked.
 
@@ -274,6 +296,11 @@ def read_weights(model: ModelLike = "osnet", **fetch: Any) -> Weights:
         return weights_of(model)
     if names_weights_file(model):
         return read_weights_file(os.fspath(model))  # type: ignore[arg-type]
+    if artefact_kind(model) is not None:
+        raise UnknownModelError(
+            f"{model} is an exported network, and weights are needed here; expected a card, its name, or a path to "
+            f"weights ({' '.join(SUFFIXES)})"
+        )
     if isinstance(model, str) and model in VARIANTS:
         raise UnknownModelError(
             f"{model!r} is a network, and no weights are published for it alone; expected a card "

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from osnet.inference.images import prepare
-from osnet.models.graph import build_graph, openvino_core
+from osnet.models.input_format import InputFormat
+from osnet.models.openvino_graph import build_openvino, openvino_core
 from osnet.report.charts import INK, SOFT
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def activation_maps(weights: Weights, crops: NDArray[np.uint8]) -> NDArray[np.fl
         DependencyError: OpenVINO is missing.
     """
     height, width = crops.shape[1:3]
-    graph = build_graph(weights, images=True, feature_map=True, height=height, width=width)
+    graph = build_openvino(weights, InputFormat("bytes", "nhwc", (height, width)), feature_map=True)
     network = openvino_core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     last = np.concatenate([network([crop[None]])["feature_map"] for crop in crops])
     strength = np.abs(last).sum(axis=1)

@@ -10,12 +10,12 @@ import mindspore
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-from osnet.models.graph import IMAGE_MEAN, IMAGE_STD
 from osnet.models.network import OSNet
 from osnet.training import losses
 from osnet.training.config import TrainConfig
 from osnet.training.optimizer import create_optimizer
 from osnet.training.ranks import Ranks
+from osnet.variants import IMAGE_MEAN, IMAGE_STD
 
 _CLIP_EPSILON = 1e-6
 

@@ -151,13 +151,13 @@ def test_the_summary_is_json_and_holds_thresholds_on_demand(weights: Weights, ma
 @pytest.mark.shared
 def test_real_weights_find_the_real_crops_and_only_with_normalisation(shared: Path) -> None:
     from osnet.inference.images import prepare
-    from osnet.models.graph import build_graph, openvino_core
+    from osnet.models.openvino_graph import build_openvino, openvino_core
 
     weights = osnet.read_weights(shared / "data/real/osnet_x0_25_msmt17.ckpt")
     found = osnet.evaluate(weights, shared / "data/real/crops")
     assert found.mAP == 1
     assert found.ranking.cmc[0] == 1
-    network = openvino_core().compile_model(build_graph(weights), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    network = openvino_core().compile_model(build_openvino(weights), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     crops = [prepare(record.path) for record in (*found.query, *found.gallery)]
     raw = np.concatenate([network([np.float32(crop.transpose(2, 0, 1)[None] / 255)])[0] for crop in crops])
     without = osnet.rank(raw[: len(found.query)], raw[len(found.query) :], **found.labels)

@@ -181,7 +181,10 @@ print(asked)
 
 BODIES = {
     "embedder": "from osnet import Embedder\nEmbedder({path!r}, offline=True)(np.zeros((256, 128, 3), np.uint8))",
-    "graph": ("import osnet\nfrom osnet.models.graph import build_graph\nbuild_graph(osnet.read_weights({path!r}))"),
+    "graph": (
+        "import osnet\nfrom osnet.models.openvino_graph import build_openvino\n"
+        "build_openvino(osnet.read_weights({path!r}))"
+    ),
     "activation": (
         "from osnet import read_weights\nfrom osnet.report.activation import activation_maps\n"
         "activation_maps(read_weights({path!r}), np.zeros((1, 256, 128, 3), np.uint8))"
@@ -205,7 +208,7 @@ def test_openvino_contacts_nobody(body: str, home: str, checkpoint: Path, tmp_pa
 
 def test_openvino_telemetry_stays_importable_for_others() -> None:
     code = (
-        "from osnet.models.graph import import_openvino\nimport_openvino()\nimport sys\n"
+        "from osnet.models.openvino_graph import import_openvino\nimport_openvino()\nimport sys\n"
         "assert 'openvino_telemetry' not in sys.modules\nimport openvino_telemetry"
     )
     run = subprocess.run([sys.executable, "-c", code], timeout=60, cwd=ROOT, capture_output=True, text=True)

@@ -13,8 +13,8 @@ from osnet.errors import DataError, ImageError, OptionError, UnknownModelError, 
 from osnet.inference.backends import create_backend
 from osnet.inference.embedder import Embedder, Signature, normalise, prefetch
 from osnet.inference.images import prepare
-from osnet.models.graph import openvino_core
 from osnet.models.load import create_model, set_weights
+from osnet.models.openvino_graph import openvino_core
 from tests.oracles.features import features_of
 from tests.recipe import recipe_weights
 
@@ -199,7 +199,7 @@ def test_prefetch_keeps_order_and_runs_ahead_by_no_more_than_asked() -> None:
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"backend": "tensorrt"}, "backend: expected one of auto, openvino, mindspore"),
+        ({"backend": "tensorrt"}, "backend: expected one of auto, openvino, onnxruntime, mindspore"),
         ({"precision": "int8"}, "precision: expected one of auto, fp32, bf16"),
         ({"color": "hsv"}, "color: expected 'rgb' or 'bgr'"),
         ({"normalize": "no"}, "normalize: expected True or False, got 'no'"),

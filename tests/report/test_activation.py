@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from osnet.models.graph import build_graph, openvino_core
+from osnet.models.input_format import InputFormat
+from osnet.models.openvino_graph import build_openvino, openvino_core
 from osnet.report.activation import activation_maps, overlay
 from tests.recipe import recipe_weights
 
@@ -15,7 +16,7 @@ def test_maps_are_absolute_sums_over_channels_of_length_one() -> None:
     weights = recipe_weights("osnet_x0_25")
     crops = np.random.default_rng(0).integers(0, 256, (3, 256, 128, 3), np.uint8)
     maps = activation_maps(weights, crops)
-    graph = build_graph(weights, images=True, feature_map=True)
+    graph = build_openvino(weights, InputFormat("bytes", "nhwc"), feature_map=True)
     network = openvino_core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     last = network([crops])["feature_map"]
     assert maps.shape == (3, *last.shape[2:]) == (3, 16, 8)
