@@ -66,7 +66,9 @@ def build_onnx(
         operations.constants,
     )
     opset = onnx.helper.make_opsetid("", _OPSET_RESIZE if input_format.any_size else _OPSET)
-    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION, producer_name="osnet")
+    model: onnx.ModelProto = onnx.helper.make_model(
+        graph, opset_imports=[opset], ir_version=_IR_VERSION, producer_name="osnet"
+    )
     onnx.helper.set_model_props(model, dict(metadata or {}))
     onnx.checker.check_model(model, full_check=True)
     return model
