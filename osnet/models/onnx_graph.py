@@ -14,7 +14,7 @@ from osnet.models.input_format import InputFormat
 from osnet.variants import FEATURE_DIM
 
 if TYPE_CHECKING:
-    import onnx
+    from onnx import ModelProto
     from numpy.typing import NDArray
 
     from osnet.checkpoint.weights import Weights
@@ -30,7 +30,7 @@ def build_onnx(
     *,
     half: bool = False,
     metadata: Mapping[str, str] | None = None,
-) -> onnx.ModelProto:
+) -> ModelProto:
     """An ONNX model of the network that `weights` belong to.
 
     Args:
@@ -66,7 +66,7 @@ def build_onnx(
         operations.constants,
     )
     opset = onnx.helper.make_opsetid("", _OPSET_RESIZE if input_format.any_size else _OPSET)
-    model: onnx.ModelProto = onnx.helper.make_model(
+    model: ModelProto = onnx.helper.make_model(
         graph, opset_imports=[opset], ir_version=_IR_VERSION, producer_name="osnet"
     )
     onnx.helper.set_model_props(model, dict(metadata or {}))
