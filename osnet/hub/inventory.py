@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from osnet.errors import CacheError, HashError, UnknownModelError, UrlError
@@ -32,10 +32,10 @@ class CachedFile:
     Attributes:
         path: where it stands.
         size: bytes.
-        cards: uids of the cards that it belongs to: by its SHA-256 once that was checked, else by its place.
+        cards: uids of the cards that it belongs to: by its SHA-256 once that was checked, else by its path.
         sha256: empty when it was not read.
-        state: ``VALID``: the bytes of a card; ``DAMAGED``: it stands where a card's file belongs and is not that, or
-            cannot be read; ``UNKNOWN``: no card here knows it; ``PARTIAL``: a download that goes on or was killed.
+        state: ``VALID``: the bytes of a card; ``DAMAGED``: it is where a card's file belongs and is not that, or cannot
+            be read; ``UNKNOWN``: no card here knows it; ``PARTIAL``: a download that is running or was killed.
         problem: what is wrong, for people; empty when nothing is.
     """
 
@@ -54,31 +54,32 @@ def list_cache(cache_dir: str | os.PathLike[str] | None = None) -> list[CachedFi
         OptionError, CacheError: see `settings.read_settings`.
     """
     root = read_settings(cache_dir=cache_dir).cache
-    return _list(root, _owners(root, _cards(root)))
+    return _list(root, _cards(root))
 
 
-def _list(root: Path, owners: dict[Path, list[Card]]) -> list[CachedFile]:
+def _list(root: Path, cards: Iterable[Card]) -> list[CachedFile]:
+    owners: dict[Path, list[str]] = {}
+    for card in cards:
+        with contextlib.suppress(UrlError):
+            owners.setdefault(cache.cache_path(root, card), []).append(card.uid)
     found = {}
-    for path in (*cache.files(root), *(path for path in owners if os.path.lexists(path))):
-        found[path] = CachedFile(path, _size(path), tuple(card.uid for card in owners.get(path, ())))
-    for path in _partials(root):
-        found[path] = CachedFile(path, _size(path), (), state=State.PARTIAL, problem=_partial_problem(path))
+    for path in (*cache.files(root), *filter(os.path.lexists, owners)):
+        found[path] = CachedFile(path, _size(path), tuple(owners.get(path, ())))
+    for path in partial.partials(root, recursive=True):
+        problem = "left by a killed download; the next one goes on from it" if partial.is_orphan(path) else ""
+        found[path] = CachedFile(path, _size(path), (), state=State.PARTIAL, problem=problem)
     return [found[path] for path in sorted(found)]
 
 
 def verify_cache(cache_dir: str | os.PathLike[str] | None = None) -> list[CachedFile]:
     """As `list_cache`, with every file hashed: the cache is whole when none is ``DAMAGED``."""
     root = read_settings(cache_dir=cache_dir).cache
-    cards = list(_cards(root))
-    owners = _owners(root, cards)
-    by_sha256: dict[str, list[str]] = {}
-    for card in cards:
-        by_sha256.setdefault(card.checkpoint.sha256, []).append(card.uid)
-    return [_verify(file, owners.get(file.path, ()), by_sha256) for file in _list(root, owners)]
+    cards = _cards(root)
+    return [_verify(file, cards) for file in _list(root, cards)]
 
 
 def add_to_cache(file: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None = None) -> CachedFile:
-    """Copy a checkpoint, whatever its name, to where the card of its SHA-256 is looked for, and say where it stands.
+    """Copy a checkpoint, whatever its name, to where the file of its card is looked for.
 
     Nothing is written when the cache has these bytes already.
 
@@ -86,25 +87,26 @@ def add_to_cache(file: str | os.PathLike[str], cache_dir: str | os.PathLike[str]
         file: path of the file, such as a colleague's.
         cache_dir: folder of the cache.
 
+    Returns:
+        The file in the cache.
+
     Raises:
         HashError: no card has this SHA-256; the message names the cards that it is not.
         UnknownModelError: there is no such file.
         CacheError, DiskError: it cannot be read, or the cache cannot be written.
     """
     root, most, path = read_settings(cache_dir=cache_dir).cache, Limits().max_bytes, Path(file)
-    content = cache.read(path, max_bytes=most)
+    content = cache.read(path, max_bytes=most, keep=True)
     if content is None:
         raise UnknownModelError(f"{path}: expected the file of a checkpoint, found nothing; check the path")
-    cards = [card for card in _cards(root) if card.checkpoint.sha256 == content.sha256]
+    known = _cards(root)
+    cards = [card for card in known if card.checkpoint.sha256 == content.sha256]
     if not cards:
-        raise _of_no_card(path, content.sha256, list(_cards(root)))
+        raise _of_no_card(path, content.sha256, known)
     uids = tuple(card.uid for card in cards)
     there = cache.find(root, content.sha256, max_bytes=most)
     if there is not None:
         return CachedFile(there[0], content.size, uids, content.sha256, State.VALID)
-    content = cache.read(path, max_bytes=most, keep=True)
-    if content is None or content.sha256 != cards[0].checkpoint.sha256:
-        raise HashError(f"{path}: the file changed while it was read; add it again")
     cache.make_folder(root)
     final = cache.cache_path(root, cards[0])
     partial.store(final, content.data or b"", content.sha256, most)
@@ -112,7 +114,7 @@ def add_to_cache(file: str | os.PathLike[str], cache_dir: str | os.PathLike[str]
 
 
 def remove_cached(name: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None = None) -> tuple[Path, ...]:
-    """Remove from the cache what `name` stands for, and give the paths that are gone.
+    """Remove from the cache what `name` stands for, and return the paths that are gone.
 
     Args:
         name: a model as in `fetch` (the file at its place, and what killed downloads of it left), or the path of a file
@@ -159,48 +161,31 @@ def _of_no_card(path: Path, sha256: str, cards: list[Card]) -> HashError:
     )
 
 
-def _verify(file: CachedFile, owners: tuple[Card, ...] | list[Card], by_sha256: dict[str, list[str]]) -> CachedFile:
+def _verify(file: CachedFile, known: list[Card]) -> CachedFile:
     if file.state is State.PARTIAL:
         return file
     try:
         content = cache.read(file.path, max_bytes=Limits().max_bytes)
     except CacheError as error:
-        return CachedFile(file.path, file.size, file.cards, "", State.DAMAGED, str(error))
+        return replace(file, state=State.DAMAGED, problem=str(error))
     if content is None:
-        return CachedFile(file.path, 0, file.cards, "", State.UNKNOWN, "gone while the cache was read")
-    cards = by_sha256.get(content.sha256)
+        return replace(file, size=0, state=State.UNKNOWN, problem="gone while the cache was read")
+    file = replace(file, size=content.size, sha256=content.sha256)
+    cards = tuple(card.uid for card in known if card.checkpoint.sha256 == content.sha256)
     if cards:
-        return CachedFile(file.path, content.size, tuple(cards), content.sha256, State.VALID)
-    if not owners:
-        return CachedFile(file.path, content.size, (), content.sha256, State.UNKNOWN, "no card knows these bytes")
-    problem = f"expected SHA-256 {owners[0].checkpoint.sha256}, got {content.sha256}; fetch it again"
-    return CachedFile(file.path, content.size, file.cards, content.sha256, State.DAMAGED, problem)
+        return replace(file, cards=cards, state=State.VALID)
+    if not file.cards:
+        return replace(file, state=State.UNKNOWN, problem="no card knows these bytes")
+    expected = next(card.checkpoint.sha256 for card in known if card.uid == file.cards[0])
+    problem = f"expected SHA-256 {expected}, got {content.sha256}; fetch it again"
+    return replace(file, state=State.DAMAGED, problem=problem)
 
 
-def _cards(root: Path) -> Iterator[Card]:
-    """The package's cards, and those that stand in the cache itself, as mindspore_hub lays them out."""
-    yield from catalog.list_cards()
-    known = {card.uid for card in catalog.list_cards()}
-    yield from (card for _, card in catalog.cards_in(root) if card is not None and card.uid not in known)
-
-
-def _owners(root: Path, cards: Iterable[Card]) -> dict[Path, list[Card]]:
-    """Where each card's file belongs."""
-    found: dict[Path, list[Card]] = {}
-    for card in cards:
-        with contextlib.suppress(UrlError):
-            found.setdefault(cache.cache_path(root, card), []).append(card)
-    return found
-
-
-def _partials(root: Path) -> Iterator[Path]:
-    for folder, folders, _ in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from partial.partials(Path(folder))
-
-
-def _partial_problem(path: Path) -> str:
-    return "left by a killed download; the next one goes on from it" if partial.is_orphan(path) else ""
+def _cards(root: Path) -> list[Card]:
+    """The package's cards, and those in the cache itself, as mindspore_hub lays them out."""
+    cards = catalog.list_cards()
+    known = {card.uid for card in cards}
+    return cards + [card for _, card in catalog.cards_in(root) if card is not None and card.uid not in known]
 
 
 def _size(path: Path) -> int:

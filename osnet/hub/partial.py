@@ -23,7 +23,7 @@ from osnet.errors import CacheError
 from osnet.files import sync_folder
 from osnet.hub.cache import Content, hash_file, make_folder, refuse
 
-_NAME = re.compile(r"\.(?P<sha256>[0-9a-f]{16})-(?P<host>[0-9a-f]{8})-(?P<process>[0-9]{1,10})-[0-9a-f]{16}\.part")
+_NAME = re.compile(r"\.[0-9a-f]{16}-(?P<host>[0-9a-f]{8})-(?P<process>[0-9]{1,10})-[0-9a-f]{16}\.part")
 _ours: set[str] = set()
 
 
@@ -161,15 +161,13 @@ def store(final: Path, data: bytes, sha256: str, max_bytes: int, *, keep: bool =
     return content
 
 
-def partials(folder: Path, sha256: str = "") -> list[Path]:
-    """The partial files in `folder`, of these bytes when `sha256` is given."""
-    found = []
+def partials(folder: Path, sha256: str = "", *, recursive: bool = False) -> list[Path]:
+    """The partial files in `folder`, or also below it; only those of these bytes when `sha256` is given."""
+    pattern = f".{sha256[:16]}*.part"
+    found = folder.rglob(pattern) if recursive else folder.glob(pattern)
     with contextlib.suppress(OSError):
-        for path in folder.iterdir():
-            match = _NAME.fullmatch(path.name)
-            if match and (not sha256 or match["sha256"] == sha256[:16]) and path.is_file() and not path.is_symlink():
-                found.append(path)
-    return found
+        return [path for path in found if _NAME.fullmatch(path.name) and path.is_file() and not path.is_symlink()]
+    return []
 
 
 def is_orphan(path: Path) -> bool:
