@@ -45,7 +45,6 @@ ASSET_KEYS = ("file-format", "asset-link", "asset-sha256")
 
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VERSION = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4}){0,3}")
-_DATE = re.compile(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
@@ -115,7 +114,7 @@ class Card:
 
 
 def parse_card(data: bytes, *, path: str | os.PathLike[str] | None = None) -> Card:
-    """The card that `data` holds.
+    """Parse and check the card in `data`.
 
     Args:
         data: the file's bytes, at most 64 KiB of UTF-8.
@@ -166,7 +165,7 @@ def parse_card(data: bytes, *, path: str | os.PathLike[str] | None = None) -> Ca
 
 
 def read_card(path: str | os.PathLike[str]) -> Card:
-    """The card in the file `path`.
+    """Read the card in the file `path`.
 
     Raises:
         UnknownModelError: there is no such file.
@@ -185,22 +184,16 @@ def read_card(path: str | os.PathLike[str]) -> Card:
 
 def render_card(card: Card) -> bytes:
     """`card` as a file in the hub's format; `parse_card` reads it back as the same card."""
-    blocks = [f"# {card.name}", "---"]
-    asset_block = ["asset:"]
-    asset_block += [
+    entries = [f"{_scalar(key)}: {_scalar(value)}" for key, value in card.entries]
+    assets = [
         f"-\n    file-format: {_scalar(asset.file_format)}\n"
         f"    asset-link: {_scalar(f'<{asset.link}>')}\n    asset-sha256: {_scalar(asset.sha256)}"
         for asset in card.assets
     ]
-    place = next((i for i, (key, _) in enumerate(card.entries) if key == "license"), len(card.entries))
-    for index, (key, value) in enumerate(card.entries):
-        if index == place:
-            blocks += asset_block
-        blocks.append(f"{_scalar(key)}: {_scalar(value)}")
-    if place == len(card.entries):
-        blocks += asset_block
-    blocks += ["---", card.body] if card.body else ["---"]
-    return ("\n\n".join(blocks) + "\n").encode("utf-8", "backslashreplace")  # a data set's name may be no UTF-8
+    place = [key for key, _ in card.entries].index("license")
+    blocks = [f"# {card.name}", "---", *entries[:place], "asset:", *assets, *entries[place:], "---"]
+    text = "\n\n".join([*blocks, card.body] if card.body else blocks)
+    return (text + "\n").encode("utf-8", "backslashreplace")  # a data set's name may not be UTF-8
 
 
 def _split(text: str, name: str) -> tuple[str, int, str]:
@@ -255,11 +248,8 @@ def _check_values(entries: Mapping[str, str], name: str) -> None:
             parse_size(entries[INPUT_SIZE], repr(INPUT_SIZE))
         except OptionError as error:
             raise CardError(f"{name}: {error}") from None
-    match = _DATE.fullmatch(entries["update-time"])
     try:
-        if match is None:
-            raise ValueError
-        datetime.date(*(int(part) for part in match.groups()))
+        datetime.datetime.strptime(entries["update-time"], "%Y-%m-%d")
     except ValueError:
         raise CardError(
             f"{name}: expected a date such as 2022-03-30 for 'update-time', got {entries['update-time']!r:.80}"

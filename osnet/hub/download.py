@@ -345,7 +345,7 @@ class _Address:
 
 
 def _retry_after(reply: requests.Response) -> float | None:
-    """Seconds; a date is not read, since only monotonic timers decide here."""
+    """Seconds; a date is ignored, since only monotonic timers are used here."""
     text = reply.headers.get("Retry-After", "").strip()
     return float(text) if re.fullmatch("[0-9]{1,9}", text) else None
 
@@ -361,14 +361,9 @@ def _looks_like(head: bytes) -> str:
 
 def _reason(error: BaseException) -> str:
     """The innermost cause, in one line."""
-    seen = set()
-    while id(error) not in seen:
-        seen.add(id(error))
-        inner = getattr(error, "reason", None)
-        if not isinstance(inner, BaseException):
-            inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
-        if inner is None:
-            break
-        error = inner
+    causes = [error]
+    while causes:
+        error = causes[0]
+        causes = [cause for cause in (getattr(error, "reason", None), *error.args) if isinstance(cause, BaseException)]
     text = re.sub(r"^\w+\(host=[^)]*\): ", "", " ".join(str(error).split()))
     return text[:200] or type(error).__name__

@@ -56,10 +56,8 @@ def parse(url: str) -> Link:
         scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", url)
         if scheme and scheme.group(1).lower() not in _DEFAULT_PORT:
             problem = f"expected https, got {scheme.group(1).lower()}"
-        elif re.match(r"https?://[^/?#]*@", url, re.IGNORECASE):
-            problem = "a user name or password, or an '@' in the host, is refused"
         else:
-            problem = "expected https://HOST/PATH in plain ASCII"
+            problem = "expected https://HOST/PATH in plain ASCII, without a user name or password"
         raise UrlError(f"link {_show(url)} may not be followed: {problem}; correct the card or the setting")
     scheme_name = match["scheme"].lower()
     port = int(match["port"]) if match["port"] else _DEFAULT_PORT[scheme_name]

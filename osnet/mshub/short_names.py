@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from osnet.hub.card import Card
 
 _CLAIMS_OSNET = re.compile(rb"^\s*[\"']?model-name[\"']?\s*:\s*[\"']?osnet", re.IGNORECASE | re.MULTILINE)
-_CARD_BYTES = 64 * 1024
 
 
 _lock = threading.Lock()
@@ -86,21 +85,22 @@ def _load(card: Card, num_classes: int = 0, *, pretrained: bool = True, force_re
 
 
 def _card(name: Any, source: Any) -> Card | None:
-    """The card of an OSNet that `name` stands for; None when the name is none of ours.
+    """The card of an OSNet that `name` stands for; None for every other name.
 
     Raises:
-        CardError: a file that says it is the card of an OSNet, and is not a good one.
+        CardError: a file that says it is the card of an OSNet, and is not a valid one.
     """
     if not isinstance(name, str) or source not in ("gitee", "local"):
         return None
-    from osnet.hub import catalog
-
     if name.lower().endswith(".md"):
         return _card_at(Path(name))
-    known = {*catalog.aliases(), *(card.uid for card in catalog.list_cards())} if source == "gitee" else set()
-    if name.lower() in known:
+    if source == "local":
+        return None
+    from osnet.hub import catalog
+
+    if name.lower() in {*catalog.aliases(), *(card.uid for card in catalog.list_cards())}:
         return catalog.get_card(name)
-    return _installed(name) if source == "gitee" else None
+    return _installed(name)
 
 
 def _installed(name: str) -> Card | None:
@@ -125,11 +125,12 @@ def _card_at(path: Path) -> Card | None:
     from osnet.files import open_regular
     from osnet.hub.card import parse_card
     from osnet.variants import VARIANTS
+    from osnet.yaml_files import MAX_BYTES
 
     try:
         path = path.expanduser().resolve()
         with open_regular(path) as file:
-            data = file.read(_CARD_BYTES + 1)
+            data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError, RuntimeError):
         return None
     try:
