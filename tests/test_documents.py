@@ -45,6 +45,25 @@ def test_links_and_paths_lead_somewhere(document: Path) -> None:
         assert (ROOT / place).exists(), place
 
 
+def test_file_names_without_a_folder_are_files_of_the_package() -> None:
+    known = {
+        path.name for folder in ("osnet", "tests", "examples", "benchmarks") for path in (ROOT / folder).rglob("*.py")
+    }
+    known |= {path.name for path in ROOT.glob("*.py")}
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        assert set(re.findall(r"`(\w+\.py)`", text)) <= {*known, "eval.py"}, document  # the model zoo's
+
+
+def test_every_question_of_the_architecture_has_one_file_as_its_answer() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (Where .+\?) \| `(\S+)` \|$", text, re.M)
+    assert len(rows) >= 20
+    assert len(rows) == text.count("| Where ")
+    for question, place in rows:
+        assert (ROOT / place).exists(), question
+
+
 def commands(path: Path) -> Iterator[list[str]]:
     for block in blocks(path, "sh", "console"):
         for line in block.replace("\\\n", " ").splitlines():
