@@ -14,8 +14,8 @@ from osnet.models.input_format import InputFormat
 from osnet.variants import FEATURE_DIM
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
     from numpy.typing import NDArray
+    from onnx import ModelProto
 
     from osnet.checkpoint.weights import Weights
 
