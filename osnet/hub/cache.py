@@ -58,7 +58,7 @@ def read(path: Path, *, max_bytes: int, keep: bool = False) -> Content | None:
     Args:
         path: links are followed.
         max_bytes: a longer file is refused unread.
-        keep: give the hashed bytes as well.
+        keep: return the hashed bytes as well.
 
     Raises:
         CacheError: a folder, FIFO or other special file, a dangling link, too long, or not readable.
@@ -153,9 +153,9 @@ def make_folder(folder: Path) -> None:
 def refuse(path: Path, error: OSError, needed: int | None = None) -> NoReturn:
     """Raise what an `error` at `path` means: DiskError for a full disk, else CacheError naming the setting."""
     if error.errno in _FULL:
-        wanted = "more" if needed is None else needed
+        amount = "more" if needed is None else needed
         raise DiskError(
-            f"{path}: {error.strerror}: {wanted} bytes needed, {free_bytes(path)} free; "
+            f"{path}: {error.strerror}: {amount} bytes needed, {free_bytes(path)} free; "
             "make room, or set OSNET_CACHE (or cache_dir) to a folder on another disk"
         ) from error
     raise CacheError(

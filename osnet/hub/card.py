@@ -199,7 +199,7 @@ def render_card(card: Card) -> bytes:
 def _split(text: str, name: str) -> tuple[str, int, str]:
     """(front matter, the number of its first line, body) of a card's text.
 
-    The front matter stands between the first two lines that are ``---``; a heading may stand above it, and later such
+    The front matter is between the first two lines that are ``---``; a heading may come before it, and later such
     lines are rules in the body.
     """
     lines = text.split("\n")

@@ -28,8 +28,6 @@ from osnet.hub.settings import Limits
 READ = 1 << 16
 PROGRESS = 1 << 20
 """Bytes that show that an address works, so that its attempts count anew."""
-FRESH_STARTS = 2
-"""How often the bytes so far may turn out useless without counting as an attempt."""
 
 Progress = Callable[[int, "int | None"], None]
 """Called with the bytes so far, and how many there will be where that is known."""
@@ -45,14 +43,12 @@ class _RetryableError(Exception):
     Attributes:
         error: what to raise when no attempt is left.
         after: seconds that the server asks for; ``None`` for our own backoff.
-        fresh: the bytes so far were of no use; the next attempt starts from byte 0, at once.
     """
 
-    def __init__(self, error: OsnetError, *, after: float | None = None, fresh: bool = False) -> None:
+    def __init__(self, error: OsnetError, *, after: float | None = None) -> None:
         super().__init__(str(error))
         self.error = error
         self.after = after
-        self.fresh = fresh
 
 
 class _UnreachableError(DownloadError):
@@ -162,7 +158,7 @@ class _Address:
 
     def download(self) -> Content:
         limits, partial = self.limits, self.partial
-        attempt, delay, fresh_starts = 0, limits.backoff, 0
+        attempt, delay = 0, limits.backoff
         while True:
             attempt += 1
             before = partial.size
@@ -171,10 +167,6 @@ class _Address:
             except _RetryableError as again:
                 if self.watch.expired:
                     raise self._too_slow() from None
-                if again.fresh and fresh_starts < FRESH_STARTS:
-                    fresh_starts += 1
-                    attempt -= 1
-                    continue
                 if partial.size - before >= PROGRESS:
                     attempt, delay = 1, limits.backoff
                 if attempt >= limits.attempts:
@@ -203,9 +195,7 @@ class _Address:
             + _looks_like(partial.head(1024))
         )
         partial.restart()
-        if resumed:
-            raise _RetryableError(error, fresh=True)
-        if not complete:
+        if resumed or not complete:
             raise _RetryableError(error)
         raise error
 
@@ -219,8 +209,7 @@ class _Address:
         if expected is not None and got != expected:
             if got > expected:
                 self.partial.restart()
-            error = DownloadError(f"{self.url}: the body ended after {got} of {expected} bytes")
-            raise _RetryableError(error, fresh=got > expected)
+            raise _RetryableError(DownloadError(f"{self.url}: the body ended after {got} of {expected} bytes"))
         return chunked or expected is not None
 
     @contextmanager
@@ -280,7 +269,7 @@ class _Address:
             raise _RetryableError(DownloadError(f"{self.url}: HTTP {status}"), after=_retry_after(reply))
         if status == 416 and partial.size:
             partial.restart()
-            raise _RetryableError(DownloadError(f"{self.url}: HTTP 416"), fresh=True)
+            raise _RetryableError(DownloadError(f"{self.url}: HTTP 416"))
         if status not in (200, 206):
             raise DownloadError(f"{self.url}: HTTP {status}")
         encoding = reply.headers.get("Content-Encoding", "identity").strip().lower()
@@ -313,8 +302,7 @@ class _Address:
         if not size or start != size or (length is not None and length != total - size):
             self.partial.restart()
             raise _RetryableError(
-                DownloadError(f"{self.url}: asked for bytes from {size}, got HTTP 206 with Content-Range {said!r:.80}"),
-                fresh=True,
+                DownloadError(f"{self.url}: asked for bytes from {size}, got HTTP 206 with Content-Range {said!r:.80}")
             )
         return total
 

@@ -30,7 +30,7 @@ class CachedFile:
     """One file in the cache.
 
     Attributes:
-        path: where it stands.
+        path: of the file.
         size: bytes.
         cards: uids of the cards that it belongs to: by its SHA-256 once that was checked, else by its path.
         sha256: empty when it was not read.

@@ -1,4 +1,4 @@
-"""A download while it goes on: a private file that is published whole by a rename, or removed.
+"""A download in progress: a private file that is published whole by a rename, or removed.
 
 What is published is hashed as it is on the disk, through the descriptor that wrote it: another process may have
 changed the file since. Its name says whose it is, ``.<16 digits of the SHA-256>-<host>-<process>-<random>.part``, so
@@ -31,7 +31,7 @@ class Partial:
     """A private file in the folder of `final`, open inside ``with``; leaving it removes what was not published.
 
     Attributes:
-        final: where the file will stand.
+        final: path of the finished file.
         sha256: of the published bytes.
         size: bytes so far; those taken over from a killed download of the same bytes included.
     """
@@ -110,7 +110,7 @@ class Partial:
         """Give the file that `read` has just found right its name: rename, fsync of the folder.
 
         Raises:
-            DiskError, CacheError: the disk refuses, or another file stands at the partial file's path.
+            DiskError, CacheError: the disk refuses, or another file is at the partial file's path.
         """
         try:
             if not os.path.samestat(os.fstat(self.file.fileno()), self.path.lstat()):
@@ -148,7 +148,7 @@ def store(final: Path, data: bytes, sha256: str, max_bytes: int, *, keep: bool =
     """Put `data`, which came from another place of this machine, at `final` as a download would be.
 
     Raises:
-        CacheError: what stands on the disk then has another SHA-256.
+        CacheError: what is on the disk then has another SHA-256.
         DiskError, CacheError: the disk is full or refuses.
     """
     with Partial(final, sha256, max_bytes) as partial:

@@ -71,7 +71,7 @@ def parse(url: str) -> Link:
 class Rules:
     """Hosts (with the port) that may be asked, and whether plain http is allowed.
 
-    `hosts` holds ``(host, port)``; port 0 stands for the scheme's own port.
+    `hosts` holds ``(host, port)``; port 0 means the default port of the scheme.
     """
 
     hosts: frozenset[tuple[str, int]]
@@ -119,7 +119,7 @@ def rules(published: Iterable[str], allow_hosts: Iterable[str], mirrors: Iterabl
 
     Raises:
         OptionError: an allowed host that is not ``HOST`` or ``HOST:PORT``.
-        UrlError: a mirror that is no URL.
+        UrlError: a mirror that is not a URL.
     """
     hosts = {(parse(url).host, 0) for url in published}
     for text in allow_hosts:
@@ -140,7 +140,7 @@ def file_name(url: str) -> str:
 
     Raises:
         UrlError: empty, ``..``, longer than 200 characters, with separators, control or other unusual characters, or
-            not ending in ``.ckpt`` (in the cache a card's own ``.md`` stands beside it).
+            not ending in ``.ckpt`` (in the cache a card's own ``.md`` is beside it).
     """
     last = parse(url).path.rpartition("/")[2]
     name = unquote_to_bytes(last).decode("utf-8", "replace")

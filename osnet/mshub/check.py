@@ -51,9 +51,9 @@ def check(model: Model | None = None, *, hub_dir: str | os.PathLike[str] | None 
 
 
 def _cards_in(root: Path) -> Iterator[Card]:
-    """The OSNet cards that stand in `root` where mindspore_hub looks.
+    """The OSNet cards in `root` that mindspore_hub finds.
 
-    Under the uid of a published card stands that card, unless the user has installed another one there.
+    The uid of a published card means that card, unless the user has installed another one under it.
     """
     published = {card.uid: card for card in catalog.list_cards()}
     for uid, card in catalog.cards_in(root):

@@ -51,7 +51,7 @@ class Places(NamedTuple):
 
 @dataclass(frozen=True)
 class Receipt:
-    """What `install` laid out for one card: names in the folder of `path`, and what of it stood there before."""
+    """What `install` laid out for one card: names in the folder of `path`, and which of them were there before."""
 
     path: Path
     card: str
@@ -79,7 +79,7 @@ def install(model: Model = "osnet", *, hub_dir: str | os.PathLike[str] | None = 
 
     Raises:
         CardError: mindspore_hub cannot keep files of the card's names, or it refuses a part that a card must have.
-        CacheError: something else stands where a part belongs.
+        CacheError: something else is where a part belongs.
         Errors of `osnet.fetch`.
     """
     card, root = resolve(model), root_of(hub_dir)
@@ -114,7 +114,7 @@ def install(model: Model = "osnet", *, hub_dir: str | os.PathLike[str] | None = 
 def remove(model: Model | None = None, *, hub_dir: str | os.PathLike[str] | None = None) -> tuple[Path, ...]:
     """Take away what `install` put there for `model`, or for all cards.
 
-    What stood there before stays, and so does what was changed or put there since. Empty folders are removed.
+    What was there before stays, and so does what was changed or added since. Empty folders are removed.
 
     Returns:
         The paths that are gone.
@@ -158,7 +158,7 @@ def places_of(card: Card, root: Path) -> Places:
     """Where mindspore_hub, with the folder `root`, looks for the parts of `card`.
 
     Raises:
-        CardError: it takes the names from the card as they stand, and these are not plain file names.
+        CardError: it takes the names from the card as they are, and these are not plain file names.
     """
     source = card.path or card.uid
     stem = card.uid.rpartition("/")[2]
@@ -199,7 +199,7 @@ def read_by_hub(card: Card) -> tuple[str, ...]:
 
 
 def _refuse_other_files(card: Card, places: Places, receipts: list[Receipt], laid_checkpoint: bool) -> None:
-    """Raise CacheError where something stands that `install` would replace or that mindspore_hub would trip over."""
+    """Raise CacheError where `install` would replace something, or mindspore_hub refuses what is there."""
     if os.path.lexists(places.card):
         if read_by_hub(read_card(places.card)) != read_by_hub(card):
             raise CacheError(

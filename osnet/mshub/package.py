@@ -68,7 +68,7 @@ def refuse_other_files(folder: Path) -> None:
     """Raise unless `lay` may write into `folder`.
 
     Raises:
-        CacheError: something stands there that `lay` did not put there, and would replace.
+        CacheError: `lay` would replace something that it did not put there.
     """
     if kind_of(folder) == "other":
         raise CacheError(
@@ -167,7 +167,7 @@ def sha256_of(path: Path) -> str:
 
 
 def describe(folder: Path) -> tuple[bool, str]:
-    """Whether mindspore_hub gets an OSNet from `folder`, and what stands there."""
+    """Whether mindspore_hub gets an OSNet from `folder`, and what is there."""
     kind = kind_of(folder)
     if kind == "nothing":
         return False, "no folder: mindspore_hub would clone the model zoo, whose folder has no mindspore_hub_conf.py"

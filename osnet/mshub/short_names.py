@@ -143,7 +143,7 @@ def _card_at(path: Path) -> Card | None:
 
 
 def _hub_of(card: Card) -> Path | None:
-    """The cache that `card` stands in, when it stands where mindspore_hub keeps cards; else the usual one (None)."""
+    """The cache that `card` is in, if it is where mindspore_hub keeps cards; else None, the usual one."""
     from osnet.hub.catalog import CARDS
 
     if card.path is None or len(card.path.parents) < 3:
