@@ -78,5 +78,9 @@ class TrainingError(OsnetError, ArithmeticError):
     """Training cannot go on: the loss is no longer a finite number."""
 
 
+class VerificationError(OsnetError, ValueError):
+    """An exported file gives other features than the weights that it was made from."""
+
+
 class DependencyError(OsnetError, ImportError):
     """An optional package is missing, too old, or clashes with one that is loaded already."""

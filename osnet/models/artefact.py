@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from osnet.errors import CheckpointError, DependencyError, OptionError, WeightsError
 from osnet.files import PathLike, read_whole
@@ -89,11 +89,7 @@ def read_artefact(path: PathLike, values: str | None = None) -> Artefact:
     digest = hashlib.sha256(read_whole(path))
     if kind == "openvino":
         digest.update(read_whole(path.with_suffix(".bin")))
-    try:
-        name, dtype, shape, output, metadata = _read_openvino(path) if kind == "openvino" else _read_onnx(path)
-    except (RuntimeError, ValueError, TypeError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{path} cannot be read ({reason:.160}); export it again") from error
+    name, dtype, shape, output, metadata = read_interface(path)
     if len(output) != 2 or output[1] not in (FEATURE_DIM, None):
         raise WeightsError(f"{path}: expected features of shape (B, {FEATURE_DIM}), got {_text(output)}")
     if metadata:
@@ -118,10 +114,36 @@ def read_artefact(path: PathLike, values: str | None = None) -> Artefact:
     )
 
 
-_Shape = tuple[Any, ...]  # None for any length
+Shape = tuple[Any, ...]  # None for any length
 
 
-def _foreign(path: Path, name: str, dtype: str, shape: _Shape, values: str | None) -> InputFormat:
+class Interface(NamedTuple):
+    """What a file says of itself: name, dtype and shape of its input, shape of its output, and what `export` wrote."""
+
+    name: str
+    dtype: str
+    shape: Shape
+    output: Shape
+    metadata: dict[str, str]
+
+
+def read_interface(path: Path) -> Interface:
+    """The `Interface` of the exported network at `path`.
+
+    Raises:
+        CheckpointError: the file cannot be read, or is damaged.
+        DependencyError: onnxruntime, which reads ``.onnx``, is missing.
+    """
+    try:
+        return _read_openvino(path) if artefact_kind(path) == "openvino" else _read_onnx(path)
+    except DependencyError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path} cannot be read ({reason:.160}); export it again") from error
+
+
+def _foreign(path: Path, name: str, dtype: str, shape: Shape, values: str | None) -> InputFormat:
     if values is None:
         raise OptionError(
             f"{path} was not exported by osnet and does not say what its input takes; say it with input=... "
@@ -138,37 +160,39 @@ def _foreign(path: Path, name: str, dtype: str, shape: _Shape, values: str | Non
     return InputFormat(values, layout, size, batch, name=name)
 
 
-def _text(shape: _Shape) -> str:
+def _text(shape: Shape) -> str:
     return f"({', '.join('any' if length is None else str(length) for length in shape)})"
 
 
-def _read_onnx(path: Path) -> tuple[str, str, _Shape, _Shape, dict[str, str]]:
+def _read_onnx(path: Path) -> Interface:
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     (source,), features = session.get_inputs(), session.get_outputs()[0]
-    shapes = (tuple(n if isinstance(n, int) and n > 0 else None for n in put.shape) for put in (source, features))
+    shape, output = (
+        tuple(n if isinstance(n, int) and n > 0 else None for n in put.shape) for put in (source, features)
+    )
     dtype = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}.get(source.type, source.type)
     texts = session.get_modelmeta().custom_metadata_map
     prefix = f"{METADATA}."
     metadata = {key[len(prefix) :]: value for key, value in texts.items() if key.startswith(prefix)}
-    return (source.name, dtype, *shapes, metadata)
+    return Interface(source.name, dtype, shape, output, metadata)
 
 
-def _read_openvino(path: Path) -> tuple[str, str, _Shape, _Shape, dict[str, str]]:
+def _read_openvino(path: Path) -> Interface:
     import_openvino()
     model = openvino_core().read_model(str(path))
     source, features = model.input(), model.output(0)
-    shapes = (
+    shape, output = (
         tuple(d.get_length() if d.is_static else None for d in put.get_partial_shape()) for put in (source, features)
     )
     dtype = {"f32": "float32", "u8": "uint8"}.get(source.get_element_type().get_type_name(), "another type")
     metadata: dict[str, str] = {}
     if model.has_rt_info([METADATA]):
         metadata = {key: value.astype(str) for key, value in model.get_rt_info([METADATA]).astype(dict).items()}
-    return (source.get_any_name(), dtype, *shapes, metadata)
+    return Interface(source.get_any_name(), dtype, shape, output, metadata)
 
 
 def import_onnxruntime() -> Any:
