@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from osnet.evaluation.evaluate import Evaluation, evaluate
     from osnet.evaluation.ranking import Ranking, rank
     from osnet.evaluation.rerank import rerank
+    from osnet.exporting.export import Export, export
+    from osnet.exporting.verify import verify
     from osnet.hub.card import Card
     from osnet.hub.catalog import get_card, list_cards
     from osnet.hub.fetch import fetch
@@ -32,6 +34,7 @@ _HOMES = {
     "Card": "osnet.hub.card",
     "Embedder": "osnet.inference.embedder",
     "Evaluation": "osnet.evaluation.evaluate",
+    "Export": "osnet.exporting.export",
     "Ranking": "osnet.evaluation.ranking",
     "OsnetError": "osnet.errors",
     "TrainConfig": "osnet.training.config",
@@ -39,6 +42,7 @@ _HOMES = {
     "convert": "osnet.checkpoint.convert",
     "create_model": "osnet.models.load",
     "evaluate": "osnet.evaluation.evaluate",
+    "export": "osnet.exporting.export",
     "fetch": "osnet.hub.fetch",
     "get_card": "osnet.hub.catalog",
     "list_cards": "osnet.hub.catalog",
@@ -50,12 +54,14 @@ _HOMES = {
     "rerank": "osnet.evaluation.rerank",
     "resume": "osnet.training.trainer",
     "train": "osnet.training.trainer",
+    "verify": "osnet.exporting.verify",
 }
 
 __all__ = [
     "Card",
     "Embedder",
     "Evaluation",
+    "Export",
     "OsnetError",
     "Ranking",
     "TrainConfig",
@@ -64,6 +70,7 @@ __all__ = [
     "convert",
     "create_model",
     "evaluate",
+    "export",
     "fetch",
     "get_card",
     "list_cards",
@@ -75,6 +82,7 @@ __all__ = [
     "rerank",
     "resume",
     "train",
+    "verify",
 ]
 
 guard_protobuf()

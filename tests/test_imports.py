@@ -25,7 +25,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("hub", "checkpoint", "data", "drawn"),
     ("models",),
     ("inference", "mshub"),
-    ("export", "evaluation"),
+    ("exporting", "evaluation"),
     ("gallery", "training"),
     ("report", "server"),
     ("cli", "__main__"),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from osnet.cli.export import Images, verify_file
 from osnet.cli.options import (
     AllowHost,
     AllowHttp,
@@ -71,12 +72,30 @@ def verify(
     target: Annotated[
         Optional[str], typer.Argument(metavar="[MODEL|PATH]", help="A model or a file; without one, the whole cache.")
     ] = None,
+    consumer: Annotated[
+        Optional[str],
+        typer.Option("--for", metavar="PROGRAM", help="Run an exported file as this program does (see osnet export)."),
+    ] = None,
+    model: Annotated[
+        Optional[str], typer.Option("--model", "-m", help="With --for: the weights; default: what the file says.")
+    ] = None,
+    images: Images = None,
     cache_dir: CacheDir = None,
     as_json: AsJson = False,
 ) -> int:
-    """Hash cached files, or read a file of weights whole. Exit code 1 when one is wrong. Nothing is fetched."""
+    """Hash cached files, read a file of weights whole, or run an exported file as another program does (--for).
+
+    Exit code 1 when one is wrong. Nothing is fetched.
+    """
+    from osnet.errors import OptionError
     from osnet.hub.inventory import verify_cache
 
+    if consumer is not None:
+        if target is None:
+            raise OptionError("--for: expected an exported file (.onnx, .xml) before it")
+        return verify_file(Path(target), consumer, model, images, {"cache_dir": cache_dir, "offline": True}, as_json)
+    if model or images:
+        raise OptionError("--model and --images: expected --for with them")
     if target is None:
         rows = [_cached_row(file) for file in verify_cache(cache_dir)]
     else:

@@ -33,7 +33,11 @@ def embed(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images and folders of images.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write: .npz, .parquet or .csv.")],
     model: Model = "osnet",
-    backend: Annotated[str, typer.Option(help="auto (openvino), openvino or mindspore.")] = "auto",
+    backend: Annotated[str, typer.Option(help="auto (openvino), openvino, onnxruntime or mindspore.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto (cpu), or cuda:0, tensorrt:0, ascend:0, ... by backend.")] = "auto",
+    input: Annotated[
+        Optional[str], typer.Option(help="For an exported file from elsewhere: normalized, unit or bytes.")
+    ] = None,
     precision: Annotated[
         str, typer.Option(help="auto (fp32), fp32, bf16, or fast: bf16 where the processor has it.")
     ] = "auto",
@@ -67,6 +71,8 @@ def embed(
     embedder = Embedder(
         model,
         backend=backend,
+        device=device,
+        input=input,
         precision=precision,
         size=read_size(size),
         batch_size=batch_size,

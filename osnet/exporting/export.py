@@ -15,8 +15,8 @@ import numpy as np
 from osnet._version import __version__
 from osnet.checks import check_choice
 from osnet.errors import ImageError, OptionError, VerificationError
-from osnet.export.consumers import get_consumer
-from osnet.export.running import run_file
+from osnet.exporting.consumers import get_consumer
+from osnet.exporting.running import run_file
 from osnet.files import PathLike, atomic_file, refuse_existing
 from osnet.inference.embedder import Embedder
 from osnet.inference.images import ImageLike, load_image
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from osnet.checkpoint.weights import Weights
 
-PRECISIONS = ("fp32", "fp16", "int8")
-LEAST_COSINE = {"fp32": 0.99999, "fp16": 0.9999, "int8": 0.9}
+PRECISIONS = ("fp32", "fp16")
+LEAST_COSINE = {"fp32": 0.99999, "fp16": 0.9999}
 """What the features of each image must agree with `Embedder` in fp32 by; for ``any_size``, whose resize is another
 implementation, at most `LEAST_COSINE_RESIZED`."""
 LEAST_COSINE_RESIZED = 0.999
@@ -101,10 +101,8 @@ def export(
             ``layout="nhwc"``.
         size: height and width of the input; None for the size that the checkpoint was trained at.
         batch: images at once; None for any number.
-        precision: ``fp32``, ``fp16`` or ``int8``. OpenVINO's fp16 keeps the weights in float16 and computes in float32
-            on CPU. int8 needs `images` to calibrate with.
-        images: paths, PIL images or arrays to compare the features on, and to calibrate int8 with; None for drawn
-            people.
+        precision: ``fp32`` or ``fp16``. OpenVINO's fp16 keeps the weights in float16 and computes in float32 on CPU.
+        images: paths, PIL images or arrays to compare the features on; None for drawn people.
         overwrite: replace files that are there.
         **fetch: keywords of `osnet.fetch`.
 
@@ -137,7 +135,7 @@ def export(
     }
     with tempfile.TemporaryDirectory(prefix="osnet-export-") as folder:
         private = Path(folder) / final.name
-        _WRITERS[suffix](_Job(weights, private, input_format, precision, metadata, pictures))
+        _WRITERS[suffix](_Job(weights, private, input_format, precision, metadata))
         found = _compared(weights, private, input_format, pictures)
         bound = min(LEAST_COSINE[precision], LEAST_COSINE_RESIZED if any_size else 1)
         if found.min() < bound:
@@ -183,7 +181,7 @@ def _input_format(
         return InputFormat(
             input or "normalized",
             layout or "nchw",
-            batch=batch or (1 if suffix == ".mindir" else None),
+            batch=batch,
             any_size=any_size,
         )
     wanted = get_consumer(consumer)
@@ -194,7 +192,7 @@ def _input_format(
             raise OptionError(f"{name}: {wanted.title} feeds {needed!r}, got {given!r}; leave it out")
     if any_size and wanted.layout != "nhwc":
         raise OptionError(f"any_size: {wanted.title} resizes the crops itself; leave it out")
-    return InputFormat(wanted.values, wanted.layout, batch=batch or wanted.batch, any_size=any_size)
+    return InputFormat(wanted.values, wanted.layout, batch=wanted.batch if batch is None else batch, any_size=any_size)
 
 
 def _reference(model: object) -> str:
@@ -239,21 +237,18 @@ def _publish(folder: Path, final: Path, overwrite: bool) -> list[Path]:
 
 @dataclass(frozen=True)
 class _Job:
-    """What a writer needs: `path` is private, `pictures` are for calibrating."""
+    """What a writer needs; `path` is private."""
 
     weights: Weights
     path: Path
     input_format: InputFormat
     precision: str
     metadata: dict[str, str]
-    pictures: list[NDArray[np.uint8]]
 
 
 def _write_onnx(job: _Job) -> None:
     from osnet.models.onnx_graph import build_onnx
 
-    if job.precision == "int8":
-        raise OptionError("precision 'int8' is written as .xml; expected fp32 or fp16 for .onnx")
     texts = {f"{METADATA}.{key}": value for key, value in job.metadata.items()}
     model = build_onnx(job.weights, job.input_format, half=job.precision == "fp16", metadata=texts)
     job.path.write_bytes(model.SerializeToString())

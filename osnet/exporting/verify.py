@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from osnet.errors import OptionError, VerificationError
-from osnet.export.consumers import Consumer, get_consumer
-from osnet.export.export import DRAWN_IMAGES, cosines, draw_people
-from osnet.export.running import open_file
+from osnet.exporting.consumers import Consumer, get_consumer
+from osnet.exporting.export import DRAWN_IMAGES, cosines, draw_people
+from osnet.exporting.running import open_file
 from osnet.files import PathLike
 from osnet.inference.embedder import Embedder
 from osnet.inference.images import ImageLike, load_image

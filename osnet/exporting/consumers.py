@@ -1,6 +1,6 @@
 """The programs that exported files are for: what each feeds to a re-identification network, and which file it expects.
 
-Read from their sources; `tests/export/interop.py` compares them with the programs themselves.
+Read from their sources; `tests/exporting/interop.py` compares them with the programs themselves.
 """
 
 from __future__ import annotations

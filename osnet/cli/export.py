@@ -1,0 +1,108 @@
+"""``osnet export``: a network as a file for another program."""
+
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from osnet.cli.options import (
+    AllowHost,
+    AllowHttp,
+    AsJson,
+    CacheDir,
+    Mirror,
+    ModelArgument,
+    Offline,
+    Size,
+    Timeout,
+    fetch_keywords,
+    print_json,
+    read_size,
+    say,
+)
+
+Images = Annotated[
+    Optional[list[Path]],
+    typer.Option("--images", metavar="PATH", help="Images or folders to compare on; default: drawn people."),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command("export")(export)
+
+
+def export(
+    model: ModelArgument,
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="File to write: .onnx or .xml (OpenVINO).")],
+    consumer: Annotated[
+        Optional[str],
+        typer.Option("--for", metavar="PROGRAM", help="boxmot, ultralytics, deepstream, triton or openvino."),
+    ] = None,
+    input: Annotated[Optional[str], typer.Option(help="What it takes: normalized (default), unit or bytes.")] = None,
+    layout: Annotated[Optional[str], typer.Option(help="nchw (default), or nhwc with --input bytes.")] = None,
+    any_size: Annotated[bool, typer.Option("--any-size", help="Resize inside; with --layout nhwc.")] = False,
+    size: Size = None,
+    batch: Annotated[Optional[int], typer.Option(help="Images at once; default: any number.")] = None,
+    precision: Annotated[str, typer.Option(help="fp32 or fp16.")] = "fp32",
+    images: Images = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    cache_dir: CacheDir = None,
+    offline: Offline = None,
+    mirror: Mirror = None,
+    allow_host: AllowHost = None,
+    allow_http: AllowHttp = None,
+    timeout: Timeout = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a network to a file that another program runs, and compare its features before it appears."""
+    from osnet.exporting.export import export as write
+
+    result = write(
+        model,
+        out,
+        consumer=consumer,
+        input=input,
+        layout=layout,
+        any_size=any_size,
+        size=read_size(size),
+        batch=batch,
+        precision=precision,
+        images=found_images(images),
+        overwrite=overwrite,
+        **fetch_keywords(cache_dir, offline, mirror, allow_host, allow_http, timeout),
+    )
+    if as_json:
+        print_json(result.to_dict())
+        return
+    say(
+        f"{', '.join(map(str, result.files))}: {result.precision}, cosine to osnet embed on {result.images} images: "
+        f"mean {result.mean_cosine:.6f}, least {result.least_cosine:.6f}"
+    )
+
+
+def verify_file(
+    path: Path, consumer: str, model: Optional[str], images: Optional[list[Path]], fetch: dict[str, Any], as_json: bool
+) -> int:
+    """Exit code of ``osnet verify FILE --for PROGRAM``."""
+    from osnet.exporting.verify import verify
+
+    result = verify(path, consumer, model=model, images=found_images(images), **fetch)
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        height, width = result.size
+        verdict = "right" if result.right else "WRONG"
+        say(
+            f"{verdict}: {consumer} at {height}x{width}, {result.images} images; cosine to osnet embed: mean "
+            f"{result.mean_cosine:.4f}, least {result.least_cosine:.4f}; with the same resize least "
+            f"{result.resized_least_cosine:.6f}"
+        )
+    return 0 if result.right else 1
+
+
+def found_images(images: Optional[list[Path]]) -> Optional[list[Path]]:
+    """The image files that ``--images`` names."""
+    from osnet.image_files import find_images
+
+    return find_images(images)[0] if images else None
