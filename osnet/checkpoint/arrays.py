@@ -1,4 +1,4 @@
-"""What the readers of all three formats share: a tensor's bytes made into an array, and how much a file may ask for."""
+"""What the three readers share: from bytes to arrays, readable names, and limits on what a file may ask for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BFLOAT16 = np.dtype([("bfloat16", "<u2")])
 
 
 def array_from(raw: memoryview, dtype: np.dtype[Any], shape: tuple[int, ...], name: str) -> Array:
-    """The read-only array `name` over `raw`, whose length fits; bfloat16 is widened to float32 (exact) in new memory.
+    """Return the read-only array `name` over `raw`, whose length fits; bfloat16 is widened to float32 in new memory.
 
     Raises:
         CheckpointError: a Bool with bytes other than 0 and 1.
@@ -36,16 +36,16 @@ def array_from(raw: memoryview, dtype: np.dtype[Any], shape: tuple[int, ...], na
 
 
 def most_entries(file_bytes: int) -> int:
-    """How many tensors a file of so many bytes may hold.
+    """Return how many tensors a file of `file_bytes` may hold.
 
-    An entry of 30 bytes costs about 700 of memory: without a cap a small file of nothing else takes 25 times its size,
-    with this one at most 7 MB and 3 times its size. OSNet files hold 2,000 entries, of 2,000 bytes on average.
+    An entry of 30 bytes costs about 700 bytes of memory: without a cap, a small file of such entries takes 25 times its
+    size; with it, at most 7 MB and 3 times its size. OSNet files hold up to 2,000 entries of 2,000 bytes on average.
     """
     return 10_000 + file_bytes // 256
 
 
 def readable_name(raw: bytes | memoryview, where: str) -> str:
-    """The name of a tensor, from its bytes.
+    """Decode the name of a tensor.
 
     Raises:
         CheckpointError: empty, overlong, or not printable UTF-8 text.
@@ -66,6 +66,6 @@ def readable_name(raw: bytes | memoryview, where: str) -> str:
 
 
 def shown(raw: bytes | memoryview) -> str:
-    """`raw` for a message: short, and escaped so that it can neither break the line nor drive a terminal."""
+    """`raw` for a message: short, and escaped so that it cannot break the line or control a terminal."""
     text = ascii(bytes(raw[:64]).decode("utf-8", "backslashreplace"))
     return text if len(raw) <= 64 else f"{text}..."

@@ -1,4 +1,4 @@
-"""From one checkpoint format to another, with every bit of the weights kept."""
+"""Converting a checkpoint to another format, with every bit of the weights kept."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from osnet.variants import size_text
 
 
 def convert(src: PathLike, dst: PathLike, *, overwrite: bool = False, allow_nonfinite: bool = False) -> Weights:
-    """Read the weights in `src` and write them to `dst`, each in the format that its suffix says.
+    """Read the weights in `src` and write them to `dst`, each in the format of its suffix.
 
     The weights are float32 in `dst`, with the bits that they have in `src` (float16 and bfloat16 widened exactly,
     float64 rounded). ``.ckpt`` has MindSpore's names in the published order, ``.safetensors`` MindSpore's names,
-    ``.pth``, ``.pth.tar`` and ``.pt`` torchreid's names in torchreid's order. `carried` says which extras go along.
+    ``.pth``, ``.pth.tar`` and ``.pt`` torchreid's names in torchreid's order. `carried` says which extras are kept.
     The same input gives the same bytes.
 
     Returns:
@@ -40,7 +40,7 @@ def convert(src: PathLike, dst: PathLike, *, overwrite: bool = False, allow_nonf
     kind = format_of(os.fspath(dst))
     target = Path(dst)
     if target.exists() and Path(src).exists() and target.samefile(src):
-        raise OptionError(f"{os.fspath(dst)!r} is the file to convert; give another name")
+        raise OptionError(f"{os.fspath(dst)!r} is the file to convert; choose another name")
     if not overwrite:
         refuse_existing(target)
     weights = read_weights_file(src, allow_nonfinite=allow_nonfinite)
@@ -62,7 +62,7 @@ def encode(weights: Weights, kind: str) -> bytes:
         return write_torch({**weights.torchreid_arrays(), **extras})
     if kind == "safetensors":
         return write_safetensors({**weights.published_order(), **extras})
-    raise OptionError(f"unknown checkpoint format {kind!r}; known are mindspore, torch, safetensors")
+    raise OptionError(f"unknown checkpoint format {kind!r}; expected mindspore, torch or safetensors")
 
 
 def carried(weights: Weights, kind: str) -> Mapping[str, Any]:
@@ -71,9 +71,9 @@ def carried(weights: Weights, kind: str) -> Mapping[str, Any]:
     The input size, where it is not the usual 256x128, is one of them (`osnet.checkpoint.weights.INPUT_SIZE`).
 
     - ``.ckpt`` and ``.safetensors``: all that are arrays (MindSpore's optimizer state, counters, learning rate).
-    - torch's: ``num_batches_tracked`` only, for a state dict with other names cannot be loaded strictly.
+    - torch's: only ``num_batches_tracked``, because a state dict with other names cannot be loaded strictly.
 
-    Nested values, such as a torch optimizer's state, and text are not carried: MindSpore could not use them.
+    Nested values, such as a torch optimizer's state, and text are not kept: MindSpore could not use them.
     """
     arrays = {name: value for name, value in weights.extras.items() if isinstance(value, np.ndarray)}
     if weights.input_size != DEFAULT_INPUT_SIZE:

@@ -1,4 +1,4 @@
-"""Which format a file is said to have by its name, and which it has by its bytes."""
+"""The format of a checkpoint, by its name and by its bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SUFFIXES = {
     ".pt": "torch",
     ".safetensors": "safetensors",
 }
-"""Suffix to format; the longer of two that fit stands first."""
+"""Suffix to format; a longer suffix comes before a shorter one that also fits."""
 
 _TITLES = {
     "mindspore": "a MindSpore checkpoint (.ckpt)",
@@ -27,7 +27,7 @@ _TITLES = {
 def known_format(name: str) -> str | None:
     """``mindspore``, ``torch`` or ``safetensors`` from the suffix of a file's name, None for another suffix.
 
-    torchreid puts the epoch behind its suffix: ``model.pth.tar-60``.
+    torchreid appends the epoch to its suffix: ``model.pth.tar-60``.
     """
     lower = re.sub(r"\.pth\.tar-\d+$", ".pth.tar", PurePath(name).name.lower())
     return next((kind for suffix, kind in SUFFIXES.items() if lower.endswith(suffix)), None)
@@ -44,13 +44,13 @@ def format_of(name: str) -> str:
         return kind
     if name.lower().endswith(".md"):
         raise WeightsError(
-            f"{name!r} is a model card, and weights are asked for; fetch its checkpoint first: osnet fetch {name}"
+            f"{name!r} is a model card, not a checkpoint; fetch its checkpoint first: osnet fetch {name}"
         )
-    raise WeightsError(f"{name!r} has no suffix of a checkpoint; known are {', '.join(SUFFIXES)}")
+    raise WeightsError(f"{name!r} does not end like a checkpoint; expected one of {', '.join(SUFFIXES)}")
 
 
 def check_content(data: bytes, name: str, kind: str) -> None:
-    """Refuse bytes that are plainly no file of `kind`, and say what they are.
+    """Refuse bytes that are clearly not a file of `kind`, and say what they are.
 
     Raises:
         WeightsError: the file is of another format, a web page, a Git LFS pointer, a card, ...
@@ -70,9 +70,9 @@ def _looks_like(data: bytes) -> str | None:
         return "a Git LFS pointer, not the file it points to (get it with `git lfs pull` or download it again)"
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<!--")):
-        return "a web page, not a checkpoint (the download gave an error or login page; download it again)"
+        return "a web page, not a checkpoint (the server sent an error or login page; download it again)"
     if text.startswith((b"---\n", b"---\r\n", b"# ")):
-        return "a model card or another text (fetch the card's checkpoint with `osnet fetch`)"
+        return "a model card or other text (fetch the card's checkpoint with `osnet fetch`)"
     if head.startswith((b"PK\x03\x04", *PICKLE_STARTS)):
         return "torch"
     if re.match(rb"\x0a[\x80-\xff]{0,4}[\x00-\x7f]\x0a[\x01-\xff]", head):
@@ -84,5 +84,5 @@ def _looks_like(data: bytes) -> str | None:
     if head.startswith(b"\x1f\x8b"):
         return "a gzip archive (unpack it first)"
     if not head.strip(b"\0"):
-        return "a file of zero bytes, as a download that was cut off leaves behind"
+        return "a file of zero bytes, as an interrupted download leaves"
     return None

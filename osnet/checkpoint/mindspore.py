@@ -8,17 +8,18 @@ The file is one protobuf message (proto2, as ``checkpoint.proto`` of MindSpore s
 
 A tensor of over 512 MiB is written as neighbouring values of one tag, each with the dims of the whole and a slice of
 its content. With ``save_checkpoint(..., crc_check=True)`` the file ends in ``crc_num`` and ten bytes, the big-endian
-CRC-32 of all that stands before. Scalars have no dims; older versions wrote one dimension of 0.
+CRC-32 of everything before them. Scalars have no dims; older versions wrote one dimension of 0.
 
-Unlike MindSpore's own reader this one accepts only files whose sizes all agree, and allocates nothing but views.
+Unlike MindSpore's own reader, this one accepts only files whose sizes all agree, and it makes only views.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn, Union
+from typing import NamedTuple, NoReturn, Union
 
 import numpy as np
 
@@ -49,7 +50,7 @@ _CRC_WORD = b"crc_num"
 _CRC_BYTES = len(_CRC_WORD) + 10
 _ENCRYPTED = (0x7F3A5ED8).to_bytes(4, "little")
 
-# A key is a field's number << 3 | its wire type: 0 is a varint, 2 a length and as many bytes.
+# A key is a field's number << 3 | its wire type: 0 is a varint, 2 is a length and then that many bytes.
 _VALUE = _TAG = 1 << 3 | 2
 _TENSOR = _TYPE = 2 << 3 | 2
 _MAP_TENSOR = _CONTENT = 3 << 3 | 2
@@ -63,11 +64,11 @@ def read_ckpt(data: Buffer) -> dict[str, Array]:
         data: the whole file. It must not change while the arrays are in use.
 
     Returns:
-        Read-only arrays: views of `data`, not always aligned. New memory is taken only to join a tensor's slices and
-        for ``BFloat16``, which numpy does not have and which is widened to float32 (exact).
+        Read-only arrays: views of `data`, not always aligned. Only tensors in slices and ``BFloat16``, which is widened
+        to float32 (exact), take new memory.
 
     Raises:
-        CheckpointError: anything but a whole, well-formed file. The message names the tensor.
+        CheckpointError: the file is not whole and well formed. The message names the tensor.
     """
     view = memoryview(data).cast("B").toreadonly()
     if not view:
@@ -76,31 +77,11 @@ def read_ckpt(data: Buffer) -> dict[str, Array]:
         raise CheckpointError(
             "the checkpoint is encrypted; load it in MindSpore with dec_key and save it without enc_key"
         )
-    view = _without_crc(view)
     arrays: dict[str, Array] = {}
-    pending: _Slices | None = None
-    for entry in _entries(view):
-        name, dims, dtype, word, content = entry
-        if pending is not None and name == pending.name:
-            if pending.add(entry):
-                arrays[name] = array_from(memoryview(b"".join(pending.parts)), dtype, tuple(dims), name)
-                pending = None
-            continue
-        if pending is not None:
-            pending.fail()
+    for name, slices in itertools.groupby(_entries(_without_crc(view)), lambda entry: entry.name):
         if name in arrays:
-            raise CheckpointError(f"the name {name!r} stands twice in the checkpoint")
-        found, expected = len(content), math.prod(dims) * dtype.itemsize
-        if found == expected:
-            arrays[name] = array_from(content, dtype, tuple(dims), name)
-        elif dims == [0] and found == dtype.itemsize:
-            arrays[name] = array_from(content, dtype, (), name)
-        elif 0 < found < expected <= len(view):
-            pending = _Slices(entry, expected)
-        else:
-            _fail_size(name, dims, word, expected, found)
-    if pending is not None:
-        pending.fail()
+            _fail_twice(name)
+        arrays[name] = _array(list(slices))
     return arrays
 
 
@@ -117,8 +98,39 @@ def _without_crc(view: memoryview) -> memoryview:
     return body
 
 
-_Entry = tuple[str, list[int], "np.dtype[Any]", bytes, memoryview]
-"""Name, dims, item type, its word in the file, content."""
+class _Entry(NamedTuple):
+    name: str
+    dims: tuple[int, ...]
+    word: bytes
+    content: memoryview
+
+
+def _array(slices: list[_Entry]) -> Array:
+    """The tensor of neighbouring entries of one name."""
+    name, dims, word, content = slices[0]
+    dtype = _DTYPES[word]
+    if dims == (0,) and len(content) == dtype.itemsize:  # an old scalar
+        dims = ()
+    expected, found = math.prod(dims) * dtype.itemsize, 0
+    for number, entry in enumerate(slices, 1):
+        if number > 1 and found == expected:
+            _fail_twice(name)
+        if entry.dims != slices[0].dims or entry.word != word:
+            raise CheckpointError(
+                f"the name {name!r} occurs twice: with shape {dims} and type {shown(word)}, then with {entry.dims} and "
+                f"{shown(entry.word)}; slices of one tensor agree in both"
+            )
+        found += len(entry.content)
+        fits = found == expected if number == len(slices) else bool(entry.content) and found <= expected
+        if not fits:
+            inside = f" in {number} slices" if number > 1 else ""
+            raise CheckpointError(
+                f"{name} has shape {dims} and type {word.decode()}: expected {expected:,} bytes, "
+                f"got {found:,}{inside}; the file is damaged, fetch it again"
+            )
+    if len(slices) > 1:
+        content = memoryview(b"".join(entry.content for entry in slices))
+    return array_from(content, dtype, dims, name)
 
 
 def _entries(view: memoryview) -> Iterator[_Entry]:
@@ -131,7 +143,7 @@ def _entries(view: memoryview) -> Iterator[_Entry]:
         if view[position] != _VALUE:
             raise CheckpointError(
                 f"byte {position:,} is 0x{view[position]:02x} where an entry should start with 0x0a or the file end; "
-                "this is not a MindSpore checkpoint, or a damaged one"
+                "the file is damaged or not a MindSpore checkpoint"
             )
         where = f"entry {number}"
         start, position = _span(view, position + 1, end, where)
@@ -157,10 +169,10 @@ def _entry(view: memoryview, position: int, end: int, where: str) -> _Entry:
         raise CheckpointError(f"{where} has no name")
     if tensor is None:
         raise CheckpointError(f"{name} has no tensor")
-    return (name, *_tensor(view, *tensor, name))
+    return _tensor(view, *tensor, name)
 
 
-def _tensor(view: memoryview, position: int, end: int, name: str) -> tuple[list[int], np.dtype[Any], bytes, memoryview]:
+def _tensor(view: memoryview, position: int, end: int, name: str) -> _Entry:
     dims: list[int] = []
     word: bytes | None = None
     content: memoryview | None = None
@@ -186,57 +198,23 @@ def _tensor(view: memoryview, position: int, end: int, name: str) -> tuple[list[
         raise CheckpointError(f"{name} has no tensor_type")
     if content is None:
         raise CheckpointError(f"{name} has no tensor_content")
-    dtype = _DTYPES.get(word)
-    if dtype is None:
+    if word not in _DTYPES:
         known = ", ".join(known.decode() for known in _DTYPES)
-        raise CheckpointError(f"{name} has the tensor_type {shown(word)}; known are {known}")
-    return dims, dtype, word, content
-
-
-class _Slices:
-    """A tensor of which only some of its slices have been read."""
-
-    def __init__(self, first: _Entry, expected: int) -> None:
-        self.name, self.dims, _, self.word, content = first
-        self.parts = [content]
-        self.found, self.expected = len(content), expected
-
-    def add(self, entry: _Entry) -> bool:
-        """Take the next slice; true when it completes the tensor."""
-        _, dims, _, word, content = entry
-        if dims != self.dims or word != self.word:
-            raise CheckpointError(
-                f"the name {self.name!r} stands twice: with shape {tuple(self.dims)} and type {shown(self.word)}, "
-                f"then with {tuple(dims)} and {shown(word)}; slices of one tensor agree in both"
-            )
-        self.parts.append(content)
-        self.found += len(content)
-        if self.found > self.expected or not content:
-            self.fail()
-        return self.found == self.expected
-
-    def fail(self) -> NoReturn:
-        _fail_size(self.name, self.dims, self.word, self.expected, self.found, len(self.parts))
+        raise CheckpointError(f"{name} has the tensor_type {shown(word)}; expected one of {known}")
+    return _Entry(name, tuple(dims), word, content)
 
 
 def _varint(view: memoryview, position: int, end: int, where: str) -> tuple[int, int]:
     """An unsigned number of up to 64 bits, seven to a byte, the lowest first; and where it ends."""
-    if position < end and view[position] < 0x80:  # most numbers have one byte
-        return view[position], position + 1
-    value = shift = 0
-    while position < end:
+    value = 0
+    for shift in range(0, 64, 7):
+        if position == end:
+            raise CheckpointError(f"{where} is cut off at byte {position:,}; the file is damaged, fetch it again")
         byte = view[position]
         position += 1
         value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            if value >> 64:
-                break
+        if byte < 0x80 and value < 1 << 64:
             return value, position
-        shift += 7
-        if shift > 63:
-            break
-    else:
-        raise CheckpointError(f"{where} is cut off at byte {position:,}; the file is damaged, fetch it again")
     raise CheckpointError(f"{where} has a number of more than 64 bits before byte {position:,}")
 
 
@@ -257,20 +235,16 @@ def _fail_key(key: int, where: str) -> NoReturn:
     )
 
 
-def _fail_size(name: str, dims: list[int], word: bytes, expected: int, found: int, parts: int = 1) -> NoReturn:
-    inside = f" in {parts} slices" if parts > 1 else ""
-    raise CheckpointError(
-        f"{name} has shape {tuple(dims)} and type {word.decode()}: expected {expected:,} bytes, got {found:,}{inside}; "
-        "the file is damaged, fetch it again"
-    )
+def _fail_twice(name: str) -> NoReturn:
+    raise CheckpointError(f"the name {name!r} occurs twice in the checkpoint")
 
 
 def write_ckpt(arrays: Mapping[str, Array], *, crc: bool = False, slice_bytes: int = SLICE_BYTES) -> bytes:
-    """The bytes of a ``.ckpt`` with `arrays` in their order, byte for byte what MindSpore's ``save_checkpoint`` writes.
+    """Return the ``.ckpt`` with `arrays` in their order, byte for byte as MindSpore's ``save_checkpoint`` writes it.
 
     Args:
         arrays: name to array; bool, integers of 8 to 64 bits, float16, float32 or float64.
-        crc: end the file with its CRC-32, as ``save_checkpoint(..., crc_check=True)`` does.
+        crc: add the CRC-32 at the end, as ``save_checkpoint(..., crc_check=True)`` does.
         slice_bytes: larger tensors are written in slices of this many bytes.
 
     Raises:

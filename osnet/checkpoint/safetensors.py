@@ -38,7 +38,7 @@ def read_safetensors(data: bytes) -> dict[str, Array]:
 
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > len(data) - 8:
-        raise CheckpointError("the .safetensors file is cut off inside its header, or is none; fetch it again")
+        raise CheckpointError("the .safetensors file is cut off inside its header or damaged; fetch it again")
     most = _most_header_bytes(len(data))
     if length > most:
         raise CheckpointError(
@@ -50,13 +50,13 @@ def read_safetensors(data: bytes) -> dict[str, Array]:
         reason = ascii(str(error))[:200]
         raise CheckpointError(f"the .safetensors file is damaged ({reason}); fetch it again") from error
     arrays: dict[str, Array] = {}
-    # The library gives them in the order of a hash table, another one in each process.
+    # The library returns them in the order of a hash table, which differs between processes.
     header = json.loads(data[8 : 8 + length])
     for name, tensor in sorted(tensors, key=lambda item: (header[item[0]]["data_offsets"], item[0])):
         readable_name(name.encode(), "a tensor of the .safetensors file")
         dtype = _DTYPES.get(tensor["dtype"])
         if dtype is None:
-            raise CheckpointError(f"{name} has the dtype {tensor['dtype']}; known are {', '.join(_DTYPES)}")
+            raise CheckpointError(f"{name} has the dtype {tensor['dtype']}; expected one of {', '.join(_DTYPES)}")
         if len(tensor["shape"]) > MAX_DIMS:
             raise CheckpointError(f"{name} has more than {MAX_DIMS} dimensions")
         arrays[name] = array_from(memoryview(tensor["data"]), dtype, tuple(tensor["shape"]), name)
@@ -64,12 +64,12 @@ def read_safetensors(data: bytes) -> dict[str, Array]:
 
 
 def _most_header_bytes(file_bytes: int) -> int:
-    """A header can take 40 times its size in memory; a tensor's entry has 100 bytes, 100 KB in an OSNet's file."""
+    """A header can take 40 times its size in memory; an entry has 100 bytes, and the entries of an OSNet 100 KB."""
     return 262_144 + file_bytes // 32
 
 
 def write_safetensors(arrays: Mapping[str, Array]) -> bytes:
-    """The bytes of a ``.safetensors`` file with `arrays`. The same arrays give the same bytes.
+    """Return the ``.safetensors`` file with `arrays`. The same arrays give the same bytes.
 
     Raises:
         CheckpointError: a dtype that the format does not have.
@@ -81,6 +81,6 @@ def write_safetensors(arrays: Mapping[str, Array]) -> bytes:
         little = np.asarray(array).dtype.newbyteorder("<")
         if little not in _PLAIN:
             raise CheckpointError(f"{name} is {little}; a .safetensors file holds {', '.join(map(str, _PLAIN))}")
-        # The package takes the address of the data: it must be contiguous, and a scalar stays one.
+        # The package takes the address of the data, which must be contiguous; a scalar must stay one.
         plain[name] = np.array(array, dtype=little, order="C")
     return bytes(save(plain, metadata={"format": "np"}))

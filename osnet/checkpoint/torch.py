@@ -1,8 +1,8 @@
 """Checkpoints of torch and torchreid (``.pth``, ``.pth.tar``, ``.pt``), read and written without torch.
 
-torch has written two formats, both read here: a zip archive with a pickle and one uncompressed entry for each storage
-(torch 1.6 and later), and before that a stream of pickles followed by the storages. No code from a file is ever run:
-`osnet.checkpoint.pickles` makes plain values, and the few names below are all that it knows.
+torch has written two formats, and both are read: a zip archive with a pickle and one uncompressed entry for each
+storage (torch 1.6 and later), and before that a stream of pickles followed by the storages. No code from a file is ever
+run: `osnet.checkpoint.pickles` makes plain values, and allows only the names that are listed below.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Optional
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from osnet.errors import CheckpointError
 
 MAX_RAW_BYTES = 256
 MAX_SHARING = 8
-"""The tensors of a file may share storages, but not take more than so many times the file's size when written out."""
+"""Tensors may share storages, but written out they may take at most this many times the size of the file."""
 
 _STORAGES = {
     "FloatStorage": np.dtype("<f4"),
@@ -40,7 +41,7 @@ _STORAGES = {
 _STREAM_MAGIC = 0x1950A86A20F9469CFC6C
 _STREAM_PROTOCOL = 1001
 PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-"""How the stream format begins, as every other pickle does."""
+"""The first bytes of the stream format, and of every other pickle."""
 
 
 def read_torch(data: bytes) -> Any:
@@ -53,7 +54,6 @@ def read_torch(data: bytes) -> Any:
     Raises:
         CheckpointError: a damaged file, one of another kind, or a pickle that names anything else.
     """
-    data = bytes(data)
     if data[:2] == b"PK":
         return _read_zip(data)
     if data.startswith(PICKLE_STARTS):
@@ -99,11 +99,12 @@ def find_state_dict(value: Any, file_bytes: int) -> tuple[dict[str, Any], dict[s
     return inner, beside
 
 
+@dataclass(frozen=True)
 class _Storage:
-    """A flat run of items. `items` is None while only the pickle's length is wanted."""
+    """A flat run of items. `items` is None in the first pass over a stream, before the storages are reached."""
 
-    def __init__(self, items: Array | None, count: int) -> None:
-        self.items, self.count = items, count
+    items: Array | None
+    count: int
 
 
 class _Dtype(Built):
@@ -124,9 +125,7 @@ class _Dtype(Built):
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Array | None:
     """``torch._utils._rebuild_tensor_v2``: a view of `storage`; offset and strides count items."""
     if not isinstance(storage, _Storage) or type(size) is not tuple or type(stride) is not tuple:
-        raise CheckpointError(
-            "the pickle in the file builds a tensor from something that is no storage, size and stride"
-        )
+        raise CheckpointError("the pickle in the file builds a tensor from other values than storage, size and stride")
     numbers = (offset, *size, *stride)
     if len(size) != len(stride) or len(size) > MAX_DIMS:
         raise CheckpointError(
@@ -139,14 +138,14 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Array
     # A tensor expanded by strides of 0 is larger than its storage: such a file could ask for any amount of memory.
     if (count and last >= storage.count) or last > storage.count or count > max(storage.count, 1):
         raise CheckpointError(
-            f"a tensor of size {size}, stride {stride} and offset {offset} does not fit its storage of "
-            f"{storage.count:,} items"
+            f"a tensor of size {size}, stride {stride} and offset {offset} does not fit its storage "
+            f"of {storage.count:,} items"
         )
     if storage.items is None:
         return None
-    items, width = storage.items, storage.items.itemsize
-    array: Array = np.ndarray(size, items.dtype, items, offset * width, tuple(step * width for step in stride))
-    return array
+    width = storage.items.itemsize
+    strides = tuple(step * width for step in stride)
+    return np.ndarray(size, storage.items.dtype, storage.items, offset * width, strides)
 
 
 def _scalar(dtype: Any, raw: Any = b"") -> Any:
@@ -156,8 +155,8 @@ def _scalar(dtype: Any, raw: Any = b"") -> Any:
 
 
 def _encode(text: Any, encoding: Any = "utf-8") -> bytes:
-    """``_codecs.encode``, by which protocol 2 writes bytes."""
-    # A pickle can have one text encoded again and again, each time into new memory.
+    """``_codecs.encode``, with which protocol 2 writes bytes."""
+    # A pickle can encode one text again and again, each time into new memory.
     if type(text) is not str or encoding != "latin1" or len(text) > MAX_RAW_BYTES:
         raise CheckpointError(f"the pickle in the file encodes text unusually, or over {MAX_RAW_BYTES} bytes; refused")
     return text.encode("latin-1")
@@ -170,14 +169,14 @@ def _dictionary(items: Any = (), *_: Any) -> dict[Any, Any]:
     if type(items) is not list:
         return {}
     pairs = list(items)
-    items.clear()  # moved, so that a pickle cannot have one list copied again and again
+    items.clear()  # moved, so that a pickle cannot copy one list again and again
     if any(type(pair) not in (list, tuple) or len(pair) != 2 or type(pair[0]) not in (str, int) for pair in pairs):
-        raise CheckpointError("the pickle in the file has a dictionary of something else than keys and values")
+        raise CheckpointError("the pickle in the file has a dictionary of something other than keys and values")
     return dict(pairs)
 
 
 def _shown(value: Any) -> str:
-    """`value` for a message. Containers are not: a small pickle can describe one whose text never ends."""
+    """`value` for a message; of a container only its type: a small pickle can make one of endless text."""
     return ascii(value)[:40] if type(value) in (str, int, float, bool, bytes) else f"a {type(value).__name__}"
 
 
@@ -221,20 +220,29 @@ def _find(module: str, name: str) -> Any:
         ) from None
 
 
-def _persistent(read: Callable[[str, np.dtype[Any], int], Array | None], identity: Any) -> _Storage:
-    """The storage that a pickle names by ('storage', type, key, location, number of items[, view])."""
-    if type(identity) is not tuple or len(identity) not in (5, 6) or identity[0] != "storage":
-        raise CheckpointError("the pickle in the file refers to something that is no storage; refused")
-    _, code, key, _, count, *rest = identity
-    if not isinstance(code, np.dtype) or type(key) is not str or type(count) is not int or count < 0:
-        raise CheckpointError("the pickle in the file refers to a storage of an unknown kind; refused")
-    items = read(key, code, count)
-    if rest and rest[0] is not None:
-        view_key, offset, length = rest[0]
-        if type(offset) is not int or type(length) is not int or not 0 <= offset <= offset + length <= count:
-            raise CheckpointError(f"the view {_shown(view_key)} does not fit its storage {key!r}")
-        return _Storage(None if items is None else items[offset : offset + length], length)
-    return _Storage(items, count)
+_Read = Callable[[str, "np.dtype[Any]", int], Optional[Array]]
+"""From a storage's key, item type and number of items to the items."""
+
+
+def _value(data: bytes, start: int, read: _Read, max_steps: int) -> tuple[Any, int]:
+    """The value of the pickle at `start`, whose storages come from `read`, and where it ends."""
+
+    def persistent(identity: Any) -> _Storage:
+        # ('storage', type, key, location, number of items), before torch 0.4 also a view into another storage
+        if type(identity) is not tuple or len(identity) not in (5, 6) or identity[0] != "storage":
+            raise CheckpointError("the pickle in the file refers to something that is not a storage; refused")
+        _, dtype, key, _, count = identity[:5]
+        if not isinstance(dtype, np.dtype) or type(key) is not str or type(count) is not int or count < 0:
+            raise CheckpointError("the pickle in the file refers to a storage of an unknown kind; refused")
+        if identity[5:] not in ((), (None,)):
+            raise CheckpointError("a storage is a view of another, as before torch 0.4; save the file again with torch")
+        return _Storage(read(key, dtype, count), count)
+
+    return read_pickle(data, start, find=_find, persistent=persistent, max_steps=max_steps)
+
+
+def _no_storage(*_: Any) -> None:
+    raise CheckpointError("the file refers to a storage where none is allowed; it is damaged")
 
 
 def _items(raw: memoryview, dtype: np.dtype[Any], key: str) -> Array:
@@ -242,7 +250,7 @@ def _items(raw: memoryview, dtype: np.dtype[Any], key: str) -> Array:
 
 
 def _most_steps(data: bytes) -> int:
-    """Steps that the pickles of a file may have: each costs up to 100 bytes of memory, a real tensor takes about 30."""
+    """Cap on the steps of a file's pickles: each costs up to 100 bytes of memory, and a real tensor takes about 30."""
     return 200_000 + len(data) // 16
 
 
@@ -250,7 +258,7 @@ def _read_zip(data: bytes) -> Any:
     view, entries = memoryview(data), _zip_entries(data)
     pickles = [name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(pickles) != 1:
-        what = "a numpy .npz archive" if any(name.endswith(".npy") for name in entries) else "no torch checkpoint"
+        what = "a numpy .npz archive" if any(name.endswith(".npy") for name in entries) else "not a torch checkpoint"
         raise CheckpointError(f"the zip archive holds {len(pickles)} entries data.pkl, expected one; it is {what}")
     prefix = pickles[0][: -len("data.pkl")]
     if f"{prefix}constants.pkl" in entries:
@@ -276,21 +284,15 @@ def _read_zip(data: bytes) -> Any:
             raise CheckpointError(f"storage {_shown(key)} is used with two types or sizes; refused")
         return items
 
-    record = _record(view, entries, pickles[0])
-    value, end = read_pickle(
-        record,
-        0,
-        find=_find,
-        persistent=lambda identity: _persistent(read, identity),
-        max_steps=_most_steps(data),
-    )
+    record = bytes(_record(view, entries, pickles[0]))
+    value, end = _value(record, 0, read, _most_steps(data))
     if end != len(record):
         raise CheckpointError(f"{len(record) - end:,} bytes are left over after the pickle in the file; it is damaged")
     return value
 
 
 def _zip_entries(data: bytes) -> dict[str, zipfile.ZipInfo]:
-    # zipfile makes an object for every entry before anyone can count them.
+    # zipfile makes an object for every entry before they can be counted.
     most = most_entries(len(data))
     if data.count(b"PK\x01\x02") > most:
         raise CheckpointError(f"the zip archive has more than {most:,} entries, the most that its size allows")
@@ -299,20 +301,12 @@ def _zip_entries(data: bytes) -> dict[str, zipfile.ZipInfo]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             infos = archive.infolist()
-    except (
-        zipfile.BadZipFile,
-        NotImplementedError,
-        ValueError,
-        OverflowError,
-        OSError,
-        EOFError,
-        struct.error,
-    ) as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, OSError, struct.error) as error:
         raise CheckpointError(f"the zip archive is damaged ({error}); fetch or copy the file again") from error
     entries = {info.filename: info for info in infos}
     if len(entries) != len(infos):
         raise CheckpointError("the zip archive has two entries of one name; refused")
-    # Each of many entries over the same bytes would be read, checked and widened on its own.
+    # Many entries over the same bytes would each be read, checked and widened.
     infos.sort(key=lambda info: info.header_offset)
     for info, following in zip(infos, infos[1:]):
         if info.header_offset + 30 + info.compress_size > following.header_offset:
@@ -328,13 +322,11 @@ def _record(view: memoryview, entries: Mapping[str, zipfile.ZipInfo], name: str)
         raise CheckpointError(f"the zip archive has no entry {ascii(name)[:120]}; the file is damaged")
     if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
         raise CheckpointError(
-            f"the entry {ascii(name)[:120]} is compressed or encrypted; torch never writes it so, save it anew"
+            f"the entry {ascii(name)[:120]} is compressed or encrypted; torch never writes that; save it again in torch"
         )
-    start = info.header_offset + 30
-    header = view[info.header_offset : start]
+    header = view[info.header_offset : info.header_offset + 30]
     if len(header) == 30 and bytes(header[:4]) == b"PK\x03\x04":
-        name_length, extra_length = struct.unpack("<HH", header[26:])
-        start += name_length + extra_length
+        start = info.header_offset + 30 + sum(struct.unpack("<HH", header[26:]))  # the lengths of name and extra field
         if info.file_size == info.compress_size and start + info.file_size <= len(view):
             record = view[start : start + info.file_size]
             if info.CRC not in (0, zlib.crc32(record)):  # torch writes 0 where it was told not to compute it
@@ -344,14 +336,12 @@ def _record(view: memoryview, entries: Mapping[str, zipfile.ZipInfo], name: str)
 
 
 def _read_stream(data: bytes) -> Any:
-    view = memoryview(data)
-    position = 0
-    header = []
-    for _ in range(3):
-        value, position = read_pickle(view, position, find=_find, persistent=_no_storage, max_steps=1000)
+    view, position, header = memoryview(data), 0, []
+    for _ in range(3):  # magic number, protocol, sizes of the writer's types
+        value, position = _value(data, position, _no_storage, 1000)
         header.append(value)
         if header[0] != _STREAM_MAGIC:
-            raise CheckpointError("the file is a pickle, but none of torch's; expected what torch.save writes")
+            raise CheckpointError("the file is a pickle, but not a torch checkpoint; expected what torch.save writes")
     if header[1] != _STREAM_PROTOCOL:
         raise CheckpointError(f"expected torch's stream protocol {_STREAM_PROTOCOL}, got {_shown(header[1])}")
     # The storages stand after the pickle that uses them: the first pass finds where it ends and what they are.
@@ -362,14 +352,10 @@ def _read_stream(data: bytes) -> Any:
             raise CheckpointError(f"storage {_shown(key)} is used with two types or sizes; refused")
 
     start = position
-    most = _most_steps(data)
-    position = read_pickle(
-        view, start, find=_find, persistent=lambda identity: _persistent(declare, identity), max_steps=most
-    )[1]
-    few = 1000 + 3 * len(declared)
-    keys, position = read_pickle(view, position, find=_find, persistent=_no_storage, max_steps=few)
+    _, position = _value(data, start, declare, _most_steps(data))
+    keys, position = _value(data, position, _no_storage, 1000 + 3 * len(declared))
     if type(keys) is not list or any(type(key) is not str for key in keys) or sorted(keys) != sorted(declared):
-        raise CheckpointError("the list of storages in the file is not that of its tensors; the file is damaged")
+        raise CheckpointError("the list of storages in the file differs from those of its tensors; the file is damaged")
     storages: dict[str, Array] = {}
     for key in keys:
         dtype, count = declared[key]
@@ -382,27 +368,15 @@ def _read_stream(data: bytes) -> Any:
             )
         storages[key] = _items(raw, dtype, key)
         position += 8 + size
-    if position != len(view):
-        raise CheckpointError(f"{len(view) - position:,} bytes are left over at the end of the file; it is damaged")
-    value, _ = read_pickle(
-        view,
-        start,
-        find=_find,
-        persistent=lambda identity: _persistent(lambda key, *_: storages[key], identity),
-        max_steps=most,
-    )
-    return value
-
-
-def _no_storage(_: Any) -> Any:
-    raise CheckpointError("the file refers to a storage where none may stand; it is damaged")
+    if position != len(data):
+        raise CheckpointError(f"{len(data) - position:,} bytes are left over at the end of the file; it is damaged")
+    return _value(data, start, lambda key, *_: storages[key], _most_steps(data))[0]
 
 
 def write_torch(arrays: Mapping[str, Array]) -> bytes:
     """The bytes of a file from which ``torch.load(..., weights_only=True)`` gives `arrays` as an ordered state dict.
 
-    The same arrays give the same bytes. Storages are aligned to 64 bytes, as torch aligns them, so that they can be
-    mapped into memory.
+    The same arrays give the same bytes. Storages are aligned to 64 bytes, as torch aligns them for memory mapping.
 
     Raises:
         CheckpointError: a dtype that torch has no storage for.

@@ -27,5 +27,7 @@ def test_the_suffix_says_the_format(name: str, kind: str | None) -> None:
 
 
 def test_a_suffix_that_says_none() -> None:
-    with pytest.raises(WeightsError, match=r"'a\.onnx' has no suffix of a checkpoint; known are \.ckpt, \.pth\.tar"):
+    with pytest.raises(
+        WeightsError, match=r"'a\.onnx' does not end like a checkpoint; expected one of \.ckpt, \.pth\.tar"
+    ):
         format_of("a.onnx")
