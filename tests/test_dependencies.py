@@ -14,7 +14,6 @@ NAME_OF = {"Pillow": "PIL", "PyYAML": "yaml", "scikit-learn": "sklearn", "Jinja2
 COMES_WITH = {
     "urllib3": "requests",  # requests raises its errors
     "mindspore_hub": "",  # the user's own; osnet.mshub serves it
-    "typing_extensions": "",  # under TYPE_CHECKING only; mypy brings it
 }
 
 PINNED = {"ml_dtypes"}  # what another package needs, held at versions that fit together

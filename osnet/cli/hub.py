@@ -6,7 +6,18 @@ from typing import Annotated, Optional
 
 import typer
 
-from osnet.cli.options import AllowHost, AllowHttp, AsJson, Mirror, Offline, Timeout, fetch_keywords, print_json, say
+from osnet.cli.options import (
+    AllowHost,
+    AllowHttp,
+    AsJson,
+    CacheDir,
+    Mirror,
+    Offline,
+    Timeout,
+    fetch_keywords,
+    print_json,
+    say,
+)
 
 Uids = Annotated[
     Optional[list[str]], typer.Argument(metavar="[UID]...", help="A uid, an alias, or the path of a card (.md).")
@@ -26,6 +37,7 @@ def add_to(app: typer.Typer) -> None:
 def install(
     uids: Uids = None,
     hub_dir: HubDir = None,
+    cache_dir: CacheDir = None,
     offline: Offline = None,
     mirror: Mirror = None,
     allow_host: AllowHost = None,
@@ -35,8 +47,7 @@ def install(
     """Lay out what mindspore_hub needs to load these cards (default: osnet), verified, and print the paths."""
     from osnet.mshub.install import install as lay_out
 
-    fetch = fetch_keywords(None, offline, mirror, allow_host, allow_http, timeout)
-    del fetch["cache_dir"]
+    fetch = fetch_keywords(cache_dir, offline, mirror, allow_host, allow_http, timeout)
     for uid in uids or ["osnet"]:
         for path in lay_out(uid, hub_dir=hub_dir, **fetch):
             say(path)

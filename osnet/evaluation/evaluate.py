@@ -25,7 +25,7 @@ from osnet.evaluation.protocols import get_protocol, index_labels
 from osnet.evaluation.ranking import Ranking, rank, rank_distances
 from osnet.evaluation.rerank import K1, K2, LAMBDA, check_settings, doubt, reranked
 from osnet.evaluation.verification import FALSE_POSITIVE_RATES, Verification, verify_pairs
-from osnet.hub.settings import read_settings
+from osnet.hub.settings import QuietFetchOptions, read_settings
 from osnet.inference.embedder import Embedder, normalise
 from osnet.inference.feature_cache import Progress, embed_cached
 from osnet.models.load import ModelLike, read_weights
@@ -33,6 +33,7 @@ from osnet.variants import check_size, size_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from typing_extensions import Unpack
 
     from osnet.checkpoint.weights import Weights
 
@@ -204,7 +205,7 @@ def evaluate(
     seed: int = 0,
     cache: bool = True,
     progress: Progress | None = None,
-    **fetch: Any,
+    **fetch: Unpack[QuietFetchOptions],
 ) -> Evaluation:
     """Measure how well `model` finds the queries of `data` in its gallery.
 
@@ -275,7 +276,7 @@ def evaluate_all(
     seed: int = 0,
     cache: bool = True,
     progress: Progress | None = None,
-    **fetch: Any,
+    **fetch: Unpack[QuietFetchOptions],
 ) -> Iterator[Evaluation]:
     """Evaluate every model on every data set, model by model. Arguments and errors as `evaluate`; all data sets are
     checked, and all weights read, before anything is computed."""

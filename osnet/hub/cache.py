@@ -17,7 +17,7 @@ import logging
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NoReturn
@@ -94,36 +94,56 @@ def hash_file(file: BinaryIO, *, keep: bool = False) -> Content:
     return Content(digest.hexdigest(), size, None)
 
 
-def find(
-    cache: Path,
-    sha256: str,
-    *,
-    max_bytes: int,
-    keep: bool = False,
-    everywhere: bool = True,
-    except_for: Path | None = None,
-) -> tuple[Path, Content] | None:
-    """A file with this SHA-256 in the cache, whatever its name.
+class Search:
+    """Looks for the file with one SHA-256, whatever its name, and hashes no file twice.
 
-    Where published cards put these bytes is looked at first; then, `everywhere`, all other files are hashed, which
-    still costs less than downloading one. `except_for` was hashed already.
+    Args:
+        sha256: of the file that is looked for.
+        max_bytes: a longer file is refused unread.
+        keep: give the hashed bytes as well.
     """
-    known = [cache_path(cache, card) for card in catalog.list_cards() if card.checkpoint.sha256 == sha256]
-    others = (path for path in files(cache) if path not in known) if everywhere else ()
-    for path in (*known, *others):
-        if path == except_for:
-            continue
-        try:
-            content = read(path, max_bytes=max_bytes)
-            if content is None or content.sha256 != sha256:
-                continue
-            if keep:
-                content = read(path, max_bytes=max_bytes, keep=True)
-        except CacheError:
-            continue
-        if content is not None and content.sha256 == sha256:
-            return path, content
-    return None
+
+    def __init__(self, sha256: str, *, max_bytes: int, keep: bool = False) -> None:
+        self._sha256, self._max_bytes, self._keep = sha256, max_bytes, keep
+        self._others: dict[tuple[int, ...], str] = {}
+
+    def at(self, path: Path) -> tuple[Path, Content] | None:
+        """The file `path`, if it is the one that is looked for. Errors as `read`."""
+        stamp = _stamp(path)
+        if stamp in self._others:
+            return None
+        content = read(path, max_bytes=self._max_bytes, keep=self._keep)
+        if content is None or content.sha256 == self._sha256:
+            return None if content is None else (path, content)
+        self._others[stamp] = content.sha256
+        return None
+
+    def among(self, paths: Iterable[Path]) -> tuple[Path, Content] | None:
+        """The first of `paths` that is the file; those that cannot be read are passed over."""
+        for path in paths:
+            with contextlib.suppress(CacheError):
+                found = self.at(path)
+                if found is not None:
+                    return found
+        return None
+
+    def other_at(self, path: Path) -> str | None:
+        """The SHA-256 of the file `path`, where it was found to be another file."""
+        return self._others.get(_stamp(path))
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes when the file `path` does; empty when there is no file."""
+    try:
+        state = path.stat()
+    except (OSError, ValueError):
+        return ()
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
+
+
+def published(cache: Path, sha256: str) -> list[Path]:
+    """Where published cards put the file with this SHA-256."""
+    return [cache_path(cache, card) for card in catalog.list_cards() if card.checkpoint.sha256 == sha256]
 
 
 def files(cache: Path) -> Iterator[Path]:

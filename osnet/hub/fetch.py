@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Union
+from typing import Any, Union
 
 from osnet.errors import CacheError, HashError, OfflineError, OptionError, OsnetError
 from osnet.hub import cache, catalog, urls
 from osnet.hub.card import Card
-from osnet.hub.settings import FetchOptions, Settings, read_settings
+from osnet.hub.settings import FetchOptions, Settings, check_fetch_options, read_settings
 
-if TYPE_CHECKING:
+if sys.version_info >= (3, 11):  # not for type checkers only: typing.get_type_hints(osnet.fetch) looks for it
+    from typing import Unpack
+else:
     from typing_extensions import Unpack
 
 logger = logging.getLogger(__name__)
@@ -76,21 +79,11 @@ def fetch_verified(model: Model = "osnet", **options: Unpack[FetchOptions]) -> V
 
 
 def _fetch(model: Model, options: FetchOptions, *, keep: bool) -> VerifiedFile:
-    unknown = [name for name in options if name not in FetchOptions.__annotations__]
-    if unknown:
-        raise TypeError(f"unknown keyword {unknown[0]!r}; known: {', '.join(FetchOptions.__annotations__)}")
+    check_fetch_options(options)
+    how: dict[str, Any] = {**options}
+    force, progress = how.pop("force", False), how.pop("progress", None)
     card = resolve(model)
-    settings = read_settings(
-        cache_dir=options.get("cache_dir"),
-        offline=options.get("offline"),
-        mirrors=options.get("mirrors", ()),
-        allow_hosts=options.get("allow_hosts", ()),
-        allow_http=options.get("allow_http"),
-        timeout=options.get("timeout"),
-    )
-    path, content = obtain(
-        card, settings, force=options.get("force", False), progress=options.get("progress"), keep=keep
-    )
+    path, content = obtain(card, read_settings(**how), force=force, progress=progress, keep=keep)
     return VerifiedFile(path, content.data or b"", content.sha256, card)
 
 
@@ -106,27 +99,29 @@ def obtain(
     if force and settings.offline:
         raise OptionError("force: expected no force when offline, got both; downloading again needs the network")
     deadline = time.monotonic() + settings.timeout
+    sha256, most = card.checkpoint.sha256, settings.limits.max_bytes
     final = cache.cache_path(settings.cache, card)
-    damaged = None
+    beside = file_beside(card) or final
+    published = cache.published(settings.cache, sha256)
+    search = cache.Search(sha256, max_bytes=most, keep=keep)
     if force:
-        cache.read(final, max_bytes=settings.limits.max_bytes)  # refuses a folder, FIFO or broken link there
+        cache.read(final, max_bytes=most)  # refuses a folder, FIFO or broken link there
     else:
-        found = _beside(card, settings, keep=keep)
-        if found is None:
-            found, damaged = _cached(card, final, settings, keep=keep)
+        found = search.at(beside) or search.at(final) or search.among((*published, *cache.files(settings.cache)))
+        for path in dict.fromkeys((beside, final)):
+            if other := search.other_at(path):
+                logger.warning("%s is not used: expected SHA-256 %s, got %s", path, sha256, other)
         if found is not None:
             return found
-    if damaged is not None:
-        logger.warning("%s is damaged: expected SHA-256 %s, got %s", final, card.checkpoint.sha256, damaged.sha256)
-    links = tuple(dict.fromkeys((card.checkpoint.link, *catalog.addresses(card.checkpoint.sha256))))
+    links = tuple(dict.fromkeys((card.checkpoint.link, *catalog.addresses(sha256))))
     local = _in_folders(card, links, settings)
     if local is not None:
         from osnet.hub.partial import store
 
         cache.make_folder(settings.cache)
-        return final, store(final, local, card.checkpoint.sha256, settings.limits.max_bytes, keep=keep)
+        return final, store(final, local, sha256, most, keep=keep)
     if settings.offline:
-        raise _not_cached(card, final, damaged)
+        raise _not_cached(card, final, search.other_at(final))
     rules = urls.rules(
         (asset.link for known in catalog.list_cards() for asset in known.assets),
         settings.allow_hosts,
@@ -136,33 +131,19 @@ def obtain(
     for url in dict.fromkeys((card.checkpoint.link, *urls.download_urls(links, settings.mirrors))):
         rules.check(url)
     cache.make_folder(settings.cache)
-    with cache.lock(settings.cache, card.checkpoint.sha256, timeout=max(deadline - time.monotonic(), 0)):
+    with cache.lock(settings.cache, sha256, timeout=max(deadline - time.monotonic(), 0)):
         if not force:  # another process may have been quicker
-            found, _ = _cached(card, final, settings, keep=keep, everywhere=False)
+            found = search.at(final) or search.among(published)
             if found is not None:
                 return found
         return final, _download(card, final, links, rules, settings, deadline, progress, keep)
 
 
-def _cached(
-    card: Card, final: Path, settings: Settings, *, keep: bool, everywhere: bool = True
-) -> tuple[tuple[Path, cache.Content] | None, cache.Content | None]:
-    """The verified file in the cache, at `final` or elsewhere; and what stands at `final` if it is another file."""
-    sha256, most = card.checkpoint.sha256, settings.limits.max_bytes
-    content = cache.read(final, max_bytes=most, keep=keep)
-    if content is not None and content.sha256 == sha256:
-        return (final, content), None
-    return (
-        cache.find(settings.cache, sha256, max_bytes=most, keep=keep, everywhere=everywhere, except_for=final),
-        content,
-    )
-
-
-def _not_cached(card: Card, final: Path, content: cache.Content | None) -> OsnetError:
+def _not_cached(card: Card, final: Path, other: str | None) -> OsnetError:
     sha256 = card.checkpoint.sha256
-    if content is not None:
+    if other is not None:
         return HashError(
-            f"{final}: expected SHA-256 {sha256}, got {content.sha256}, and offline; the file is kept: look at it, "
+            f"{final}: expected SHA-256 {sha256}, got {other}, and offline; the file is kept: look at it, "
             "then fetch again without OSNET_OFFLINE"
         )
     return OfflineError(
@@ -178,17 +159,6 @@ def file_beside(card: Card) -> Path | None:
         return None
     path = card.path.parent / urls.file_name(card.checkpoint.link)
     return path if path.is_file() else None
-
-
-def _beside(card: Card, settings: Settings, *, keep: bool) -> tuple[Path, cache.Content] | None:
-    path = file_beside(card)
-    if path is None:
-        return None
-    content = cache.read(path, max_bytes=settings.limits.max_bytes, keep=keep)
-    if content is None or content.sha256 == card.checkpoint.sha256:
-        return None if content is None else (path, content)
-    logger.warning("%s is not used: expected SHA-256 %s, got %s", path, card.checkpoint.sha256, content.sha256)
-    return None
 
 
 def _in_folders(card: Card, links: tuple[str, ...], settings: Settings) -> bytes | None:

@@ -104,7 +104,8 @@ def add_to_cache(file: str | os.PathLike[str], cache_dir: str | os.PathLike[str]
     if not cards:
         raise _of_no_card(path, content.sha256, known)
     uids = tuple(card.uid for card in cards)
-    there = cache.find(root, content.sha256, max_bytes=most)
+    search = cache.Search(content.sha256, max_bytes=most)
+    there = search.among((*cache.published(root, content.sha256), *cache.files(root)))
     if there is not None:
         return CachedFile(there[0], content.size, uids, content.sha256, State.VALID)
     cache.make_folder(root)

@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict, Union
+from typing import Optional, TypedDict, Union
 from urllib.parse import unquote
 
 from osnet.checks import check_bool
-from osnet.errors import CacheError, OptionError
+from osnet.errors import CacheError, OptionError, UnknownKeywordError
 
 Mirrors = Union[str, "os.PathLike[str]", Iterable[Union[str, "os.PathLike[str]"]]]
 
@@ -26,17 +26,35 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two characters: C: is a dri
 _FILE_URL = re.compile(r"file://(?:localhost)?(/.*)", re.IGNORECASE)
 
 
-class FetchOptions(TypedDict, total=False):
-    """Keywords of `osnet.fetch`, which every function that may fetch a checkpoint passes on. See there."""
+class QuietFetchOptions(TypedDict, total=False):
+    """`FetchOptions` without ``progress``, for functions that have a `progress` of their own."""
 
-    cache_dir: str | os.PathLike[str] | None
-    offline: bool | None
+    # Optional and Union: typing.get_type_hints evaluates these, on Python 3.9 too.
+    cache_dir: Optional[Union[str, os.PathLike[str]]]
+    offline: Optional[bool]
     force: bool
     mirrors: Mirrors
-    allow_hosts: str | Iterable[str]
-    allow_http: bool | None
-    timeout: float | None
-    progress: bool | None
+    allow_hosts: Union[str, Iterable[str]]
+    allow_http: Optional[bool]
+    timeout: Optional[float]
+
+
+class FetchOptions(QuietFetchOptions, total=False):
+    """Keywords of `osnet.fetch`, which every function that may fetch a checkpoint passes on. See there."""
+
+    progress: Optional[bool]
+
+
+def check_fetch_options(options: Mapping[str, object]) -> None:
+    """Check that `FetchOptions` has these keywords, whether or not anything will be fetched.
+
+    Raises:
+        UnknownKeywordError: a keyword that it does not have; the message lists those it has.
+    """
+    known = FetchOptions.__annotations__
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise UnknownKeywordError(f"unknown keyword {', '.join(unknown)}; those for fetching are {', '.join(known)}")
 
 
 @dataclass(frozen=True)

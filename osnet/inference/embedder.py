@@ -28,6 +28,9 @@ from osnet.variants import FEATURE_DIM, check_size, size_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from typing_extensions import Unpack
+
+    from osnet.hub.settings import FetchOptions
 
 _ZERO = 1e-12  # a feature shorter than this has no direction; torch's normalize has the same bound
 BAD_BOXES = ("raise", "nan")
@@ -137,7 +140,7 @@ class Embedder:
         on_bad_box: str = "raise",
         device: str = "auto",
         input: str | None = None,
-        **fetch: Any,
+        **fetch: Unpack[FetchOptions],
     ) -> None:
         check_color(color)
         if size is not None:

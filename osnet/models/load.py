@@ -9,20 +9,20 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Union
 
 from osnet.checkpoint.formats import SUFFIXES, known_format
 from osnet.checkpoint.weights import Weights, read_weights_file, weights_from_bytes
 from osnet.errors import DependencyError, OptionError, UnknownKeywordError, UnknownModelError, WeightsError
-from osnet.hub.settings import FetchOptions
+from osnet.hub.settings import FetchOptions, check_fetch_options
 from osnet.models.artefact import SUFFIXES as ARTEFACT_SUFFIXES
 from osnet.models.artefact import Artefact, artefact_kind, read_artefact
 from osnet.variants import VARIANTS, Variant, get_variant
 
 if TYPE_CHECKING:
     from mindspore import nn
+    from typing_extensions import Unpack
 
     from osnet.hub.card import Card
     from osnet.models.network import OSNet
@@ -74,7 +74,7 @@ class LoadReport:
         return "; ".join((text, *self.notes))
 
 
-def load(model: ModelLike = "osnet", *, num_classes: int = 0, **fetch: Any) -> OSNet:
+def load(model: ModelLike = "osnet", *, num_classes: int = 0, **fetch: Unpack[FetchOptions]) -> OSNet:
     """A MindSpore network with published or own weights, in inference mode. `create_model` gives one without weights.
 
     Args:
@@ -97,7 +97,7 @@ def load(model: ModelLike = "osnet", *, num_classes: int = 0, **fetch: Any) -> O
             "osnet.create_model(name, num_classes) for a network with random weights"
         )
     check_num_classes(num_classes)
-    check_fetch_keywords(fetch)
+    check_fetch_options(fetch)
     require_mindspore()
     return network_from_weights(read_weights(model, **fetch), num_classes)
 
@@ -213,19 +213,6 @@ def require_mindspore() -> None:
 ModelLike = Union[str, "os.PathLike[str]", "Card", Weights, "nn.Cell"]
 
 
-FETCH_KEYWORDS = tuple(FetchOptions.__annotations__)
-
-
-def check_fetch_keywords(fetch: Mapping[str, Any]) -> None:
-    """Raises:
-    UnknownKeywordError: a keyword that `osnet.fetch` does not know, whether or not anything will be fetched.
-    """
-    unknown = [name for name in fetch if name not in FETCH_KEYWORDS]
-    if unknown:
-        known = ", ".join(FETCH_KEYWORDS)
-        raise UnknownKeywordError(f"unknown keyword {', '.join(unknown)}; those for fetching are {known}")
-
-
 def names_weights_file(model: object) -> bool:
     """Whether `model` is a path to weights, by its ending."""
     return isinstance(model, (str, os.PathLike)) and known_format(os.fspath(model)) is not None
@@ -250,7 +237,9 @@ def weights_of(network: Any) -> Weights:
     return Weights.from_arrays(arrays, source=f"the network {type(network).__name__}", input_size=size)
 
 
-def read_model(model: ModelLike = "osnet", *, values: str | None = None, **fetch: Any) -> Weights | Artefact:
+def read_model(
+    model: ModelLike = "osnet", *, values: str | None = None, **fetch: Unpack[FetchOptions]
+) -> Weights | Artefact:
     """The weights, or the exported network, that `model` stands for.
 
     Args:
@@ -266,11 +255,11 @@ def read_model(model: ModelLike = "osnet", *, values: str | None = None, **fetch
         if values is not None:
             raise OptionError(f"input: only for exported networks ({', '.join(ARTEFACT_SUFFIXES)}), got {model!r:.80}")
         return read_weights(model, **fetch)
-    check_fetch_keywords(fetch)
+    check_fetch_options(fetch)
     return read_artefact(os.fspath(model), values)  # type: ignore[arg-type]
 
 
-def read_weights(model: ModelLike = "osnet", **fetch: Any) -> Weights:
+def read_weights(model: ModelLike = "osnet", **fetch: Unpack[FetchOptions]) -> Weights:
     """The weights that `model` stands for, all checked.
 
     Args:
@@ -289,7 +278,7 @@ def read_weights(model: ModelLike = "osnet", **fetch: Any) -> Weights:
         UnknownKeywordError: a keyword that `osnet.fetch` does not know.
         Errors of `osnet.fetch`.
     """
-    check_fetch_keywords(fetch)
+    check_fetch_options(fetch)
     if isinstance(model, Weights):
         return model
     if is_network(model):

@@ -18,15 +18,18 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from osnet.errors import CacheError, CardError, OsnetError, UnknownModelError
 from osnet.files import atomic_write, open_regular
 from osnet.hub import cache, urls
 from osnet.hub.card import Card, parse_card, read_card, render_card
 from osnet.hub.fetch import Model, VerifiedFile, fetch_verified, resolve
-from osnet.hub.settings import Limits, read_settings
+from osnet.hub.settings import FetchOptions, Limits, check_fetch_options, read_settings
 from osnet.mshub import package, rules
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 HUB_DIR = "~/.mscache"
 """mindspore_hub's own folder. ``OSNET_CACHE`` does not move it."""
@@ -63,7 +66,9 @@ class Receipt:
     had_checkpoint: bool
 
 
-def install(model: Model = "osnet", *, hub_dir: str | os.PathLike[str] | None = None, **fetch: Any) -> tuple[Path, ...]:
+def install(
+    model: Model = "osnet", *, hub_dir: str | os.PathLike[str] | None = None, **fetch: Unpack[FetchOptions]
+) -> tuple[Path, ...]:
     """Lay out mindspore_hub's cache for one card; parts that are there and correct are left alone.
 
     The card that is laid out lacks the optional parts that mindspore_hub refuses; see `rules.passing`.
@@ -71,8 +76,8 @@ def install(model: Model = "osnet", *, hub_dir: str | os.PathLike[str] | None = 
     Args:
         model: ``osnet``, an alias, a uid, the path of a card, or a `Card`.
         hub_dir: mindspore_hub's cache; default ``~/.mscache``.
-        **fetch: keywords of `osnet.fetch` but ``cache_dir``: a checkpoint that the usual cache holds is copied, any
-            other is downloaded straight to `hub_dir`.
+        **fetch: keywords of `osnet.fetch`. A checkpoint that the cache (``cache_dir``) holds is copied, any other is
+            downloaded straight to `hub_dir`.
 
     Returns:
         The card, the folder with ``mindspore_hub_conf.py`` and the checkpoint, whose SHA-256 was checked.
@@ -82,6 +87,7 @@ def install(model: Model = "osnet", *, hub_dir: str | os.PathLike[str] | None = 
         CacheError: something else is where a part belongs.
         Errors of `osnet.fetch`.
     """
+    check_fetch_options(fetch)
     card, root = resolve(model), root_of(hub_dir)
     places = places_of(card, root)
     data = rules.passing(card, _bytes_of(card), places.card)
@@ -234,11 +240,12 @@ def _bytes_of(card: Card) -> bytes:
     return data
 
 
-def _verified(card: Card, root: Path, fetch: dict[str, Any]) -> VerifiedFile:
-    """The checkpoint from the usual cache, else fetched into `root`."""
+def _verified(card: Card, root: Path, fetch: FetchOptions) -> VerifiedFile:
+    """The checkpoint from the cache, else fetched into `root`."""
     with contextlib.suppress(OsnetError):
-        return fetch_verified(card, offline=True)
-    return fetch_verified(card, cache_dir=root, **fetch)
+        return fetch_verified(card, cache_dir=fetch.get("cache_dir"), offline=True)
+    fetch["cache_dir"] = root
+    return fetch_verified(card, **fetch)
 
 
 def _take_away(receipt: Receipt) -> tuple[Path, ...]:

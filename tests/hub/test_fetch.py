@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 from osnet.errors import DownloadError, HashError, OfflineError, OptionError, UnknownModelError, UrlError
+from osnet.hub import cache as hub_cache
 from osnet.hub import catalog
 from osnet.hub.card import Asset, Card
 from osnet.hub.fetch import fetch, fetch_verified
+from osnet.hub.settings import FetchOptions, read_settings
 from tests.conftest import CardMaker
 from tests.hub.conftest import Fetch, files_in
 from tests.servers import Server, in_turn, ranged, serving, status, until_close, whole
@@ -305,3 +310,52 @@ def test_hosts_of_published_cards_do_not_open_others(make_card: CardMaker) -> No
     with serving() as server, pytest.raises(UrlError, match=f"--allow-host localhost:{server.port}"):
         fetch(make_card(f"https://{server.host}/x.ckpt", DATA))
     assert server.connections == 0
+
+
+def test_the_annotations_can_be_evaluated() -> None:
+    hints = get_type_hints(fetch)
+    assert hints["return"] is Path
+    assert get_type_hints(FetchOptions).keys() == FetchOptions.__annotations__.keys()
+    assert read_settings_keywords() | {"force", "progress"} == set(FetchOptions.__annotations__)
+
+
+def read_settings_keywords() -> set[str]:
+    return set(inspect.signature(read_settings).parameters) - {"environ"}
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("found", ["beside", "elsewhere", "damaged"])
+def test_no_file_is_hashed_twice(
+    found: str, keep: bool, card: Card, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the card stands in the cache, beside the file itself, as mindspore_hub lays it out."""
+    assert card.path is not None
+    where = cache / "mindspore/1.6/x.md"
+    where.parent.mkdir(parents=True)
+    where.write_bytes(card.path.read_bytes())
+    (where.parent / "x.ckpt").write_bytes(DATA if found == "beside" else b"damaged")
+    (cache / "noise.ckpt").write_bytes(b"noise")
+    (cache / "renamed.ckpt").write_bytes(DATA if found == "elsewhere" else b"more noise")
+    read: list[Path] = []
+    real = hub_cache.read
+    monkeypatch.setattr(hub_cache, "read", lambda path, **how: (read.append(path), real(path, **how))[1])
+    verified = (fetch_verified if keep else fetch)(where)
+    assert read
+    assert len(read) == len(set(read))
+    assert not keep or verified.data == DATA
+
+
+def test_what_another_process_fetched_meanwhile_is_used(
+    card: Card, cache: Path, https_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cache / FINAL).parent.mkdir(parents=True)
+    (cache / FINAL).write_bytes(b"damaged")
+
+    @contextlib.contextmanager
+    def lock(*_: object, **__: object) -> Iterator[None]:
+        (cache / FINAL).write_bytes(DATA)
+        yield
+
+    monkeypatch.setattr(hub_cache, "lock", lock)
+    assert fetch_verified(card).data == DATA
+    assert https_server.requests == []

@@ -45,7 +45,7 @@ def test_names_without_weights_are_errors(name: str) -> None:
 def test_a_misspelt_keyword_is_an_error_for_every_kind_of_model(checkpoint: Path) -> None:
     from osnet.hub.fetch import fetch_verified
 
-    with pytest.raises(TypeError, match="unknown keyword 'ofline'; known: cache_dir, offline"):
+    with pytest.raises(TypeError, match="unknown keyword ofline; those for fetching are cache_dir, offline"):
         fetch_verified("osnet", ofline=True)  # type: ignore[call-arg]
     for model in (checkpoint, read_weights(checkpoint), "osnet"):
         with pytest.raises(TypeError, match="unknown keyword ofline; those for fetching are cache_dir, offline"):
