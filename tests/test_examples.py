@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import osnet
 from osnet.drawn.dataset import draw_dataset
 
 ROOT = Path(__file__).parents[1]
@@ -79,3 +84,38 @@ def test_fine_tuning_with_a_loop_of_ones_own(drawn: Path, tmp_path: Path) -> Non
     assert len(losses) == 3
     assert losses[-1] < losses[0]
     assert "(1, 512)" in said
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_and_its_stored_output_is_what_it_prints(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numba")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    cells = json.loads((ROOT / "examples" / "tour.ipynb").read_text(encoding="utf-8"))["cells"]
+    codes = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in codes] == list(range(1, len(codes) + 1))  # stored as run from the top
+    names: dict[str, object] = {}
+    printed, stored = [], []
+    for cell in codes:
+        exec(compile("".join(cell["source"]), cell["id"], "exec"), names)
+        printed.append(capsys.readouterr().out)
+        stored.append("".join("".join(output.get("text", [])) for output in cell["outputs"]))
+    without_numbers = [re.sub(r"\d+(\.\d+)?|\s+", " ", text) for text in (*printed, *stored)]
+    assert without_numbers[: len(codes)] == without_numbers[len(codes) :]
+    found = names["found"]
+    assert isinstance(found, osnet.Evaluation)
+    assert [f"mAP {found.mAP:.3f}" in text for text in printed[5:7]] == [True, True]  # `rank` and `evaluate` agree
+    (shown,) = re.findall(r"mAP ([\d.]+)", stored[6])
+    assert found.mAP == pytest.approx(float(shown), abs=0.05)  # another Pillow draws slightly other people
+
+
+def test_the_notebook_is_small_and_names_no_folder_of_its_author() -> None:
+    text = (ROOT / "examples" / "tour.ipynb").read_text(encoding="utf-8")
+    assert len(text) < 1_000_000
+    assert not re.search(r"(?<![\w.])/(?:tmp|home|root|work|Users)/", text)
+    pictures = [output for cell in json.loads(text)["cells"] for output in cell.get("outputs", []) if "data" in output]
+    assert len(pictures) == 4
+    for output in pictures:
+        with Image.open(io.BytesIO(base64.b64decode(output["data"]["image/png"]))) as picture:
+            picture.load()
