@@ -17,7 +17,7 @@ from osnet import evaluate
 from osnet.drawn.dataset import draw_dataset
 from osnet.evaluation.evaluate import Evaluation
 from osnet.report.charts import BLUE, GREEN, INK, RED, png
-from osnet.report.matches import MATCH, NOT_COUNTED, by_difficulty, nearest, ranked_lists
+from osnet.report.matches import MATCH, NOT_COUNTED, by_difficulty, ranked_lists
 from osnet.report.report import write_report
 
 ANSWERS = 8
@@ -67,7 +67,7 @@ def main() -> None:
         data = Path(folder) / "people"
         draw_dataset(data, identities=60, seed=2, train_share=0.02)
         found = evaluate("osnet_x0_25_drawn", data, cache=False)
-        ordered = by_difficulty(found, nearest(found)).tolist()
+        ordered = by_difficulty(found).tolist()
         chosen = [ordered[int(share * (len(ordered) - 1))] for share in (0.25, 0.5, 0.75)]
         save(png(draw_ranked_lists(found, chosen)), out / "ranked.jpg")
         report = write_report(found, Path(folder) / "report").parent

@@ -104,9 +104,10 @@ def unusable(data: DataSet, bad: dict[Path, str]) -> Iterator[Finding]:
             message += f": get {them} again, or remove {them} from the list"
             yield Finding(severity, code, message, len(group), str(group[0]))
     unreadable = [path for path in bad if not bad[path].endswith((_MISSING, _EMPTY))]
+    there = len(files) - len(bad) + len(unreadable)
     if unreadable:
         message = (
-            f"{len(unreadable)} of {len(files)} images cannot be decoded and are left out, such as {bad[unreadable[0]]}"
+            f"{len(unreadable)} of {there} images cannot be decoded and are left out, such as {bad[unreadable[0]]}"
         )
         yield Finding(severity, "unreadable", message, len(unreadable), str(unreadable[0]))
 

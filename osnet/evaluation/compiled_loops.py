@@ -13,6 +13,7 @@ from typing import Any, Callable, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
+from osnet.data.records import JUNK
 from osnet.errors import DependencyError
 from osnet.evaluation.protocols import Labels
 
@@ -203,7 +204,7 @@ def _bin(distance: float, scale: float, last: int) -> int:
 
 @compiled
 def count_pairs(
-    distances: Array, first_query: int, labels: Labels, skipped: Array, scale: float, same: Array, different: Array
+    distances: Array, first_query: int, labels: Labels, scale: float, same: Array, different: Array
 ) -> None:
     """Add the pairs of the queries ``first_query ...`` to the histograms of the same and of different people.
 
@@ -212,7 +213,7 @@ def count_pairs(
     last = same.size - 1
     for r in range(distances.shape[0]):
         query = first_query + r
-        if skipped[query]:
+        if labels.query_ids[query] == JUNK:
             continue
         row = distances[r]
         for j in range(row.size):
@@ -228,8 +229,11 @@ def count_pairs(
 
 
 @compiled
-def nearest_matches(distances: Array, first_query: int, labels: Labels, match: Array, non_match: Array) -> None:
-    """Distance of each query's nearest match and nearest non-match; infinity where there is none."""
+def nearest_rows(
+    distances: Array, first_query: int, labels: Labels, match: Array, non_match: Array, match_place: Array,
+    non_match_place: Array,
+) -> None:  # fmt: skip
+    """Distance and gallery row of the nearest match and non-match of the queries ``first_query ...``."""
     row = np.empty(distances.shape[1], distances.dtype)
     for r in range(distances.shape[0]):
         query = first_query + r
@@ -238,9 +242,10 @@ def nearest_matches(distances: Array, first_query: int, labels: Labels, match: A
             row[labels.junk[k]] = np.inf
         for k in range(labels.starts[query], labels.ends[query]):
             j = labels.order[k]
-            if not (labels.same_camera_left_out and labels.gallery_cameras[j] == labels.query_cameras[query]):
-                match[query] = min(match[query], row[j])
+            left_out = labels.same_camera_left_out and labels.gallery_cameras[j] == labels.query_cameras[query]
+            if row[j] < match[query] and not left_out:
+                match[query], match_place[query] = row[j], j
             row[j] = np.inf
         for j in range(row.size):
             if row[j] < non_match[query]:
-                non_match[query] = row[j]
+                non_match[query], non_match_place[query] = row[j], j

@@ -8,7 +8,7 @@ are taken in float64.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, TypeVar
 
@@ -31,90 +31,68 @@ BLOCK_BYTES = 512 * 2**20
 BLOCK_ROWS = 512
 """Maximum rows of a block: more do not make the matrix product faster."""
 
-_CHECK_ROWS = 16384
-_CACHE_FLOATS = 2**17
-
-
-def check_metric(metric: str) -> None:
-    """Raises:
-    OptionError: no such metric.
-    """
-    check_choice("metric", metric, METRICS)
-
-
-def check_features(features: Any, what: str) -> Floats:
-    """Return `features` as a float32 array (N, D), C-contiguous; such an array is not copied.
-
-    Raises:
-        DataError: empty, ragged, not numbers, not two-dimensional, or holding NaN or infinity. `what` ("query",
-            "gallery") stands in the message.
-    """
-    try:
-        array = np.asarray(features)
-    except ValueError:
-        raise DataError(f"{what} features are of mixed widths; expected one array (N, D)") from None
-    if array.shape[:1] == (0,):  # a list of no features has no width
-        raise DataError(f"the {what} is empty: there is no feature to rank; check the data set's {what} split")
-    if array.dtype == object:
-        raise DataError(f"{what} features are of mixed widths or not numbers; expected one array (N, D) of floats")
-    if array.ndim != 2 or array.dtype.kind not in "fiu":
-        raise DataError(
-            f"{what} features: expected an array (N, D) of floats, got shape {array.shape} of {array.dtype}"
-        )
-    if not array.shape[1]:
-        raise DataError(f"{what} features: expected a width D of at least 1, got shape {array.shape}")
-    with np.errstate(over="ignore"):  # what overflows is found as an infinity below
-        array = np.ascontiguousarray(array, dtype=np.float32)
-    _check_finite(array, what)
-    return array
-
-
-def _check_finite(array: Floats, what: str) -> None:
-    for start in range(0, len(array), _CHECK_ROWS):
-        finite = np.isfinite(array[start : start + _CHECK_ROWS]).all(axis=1)
-        if not finite.all():
-            row = start + int(np.argmin(finite))
-            raise DataError(
-                f"{what} features hold NaN or infinity, first in row {row} of {len(array)}: "
-                "check the weights and the image behind it"
-            )
+_CACHE_FLOATS = 2**17  # entries of a block that stay in the cache over the steps after the product
 
 
 def check_pair(query: Any, gallery: Any, metric: str) -> tuple[Floats, Floats]:
-    """Return both as `check_features` does, of one width, and such that no distance by `metric` overflows.
+    """Check both sets of features, and that no distance between them overflows.
+
+    Args:
+        query: features (Q, D), any float or integer type.
+        gallery: features (G, D).
+        metric: one of `METRICS`.
+
+    Returns:
+        Both as C-contiguous float32 arrays; such arrays are not copied.
 
     Raises:
-        DataError: as `check_features`, or widths that differ, or features too long for ``euclidean``.
+        OptionError: no such metric.
+        DataError: features that are empty, not an array of numbers (N, D), of different widths, not finite, or too
+            large for ``euclidean``.
     """
-    query, gallery = check_features(query, "query"), check_features(gallery, "gallery")
+    check_choice("metric", metric, METRICS)
+    query, gallery = _as_floats(query, "query"), _as_floats(gallery, "gallery")
     if query.shape[1] != gallery.shape[1]:
         raise DataError(
             f"query features are {query.shape[1]} wide, gallery features {gallery.shape[1]}: "
             "both must come from one model"
         )
-    if metric == "euclidean" and any(_may_overflow(features) for features in (query, gallery)):
-        raise DataError(
-            "features are too large for squared Euclidean distances in float32: scale them, or use metric='cosine'"
-        )
+    for what, features in (("query", query), ("gallery", gallery)):
+        norms = squared_norms(features)
+        finite = np.isfinite(norms)  # squares of float32 do not overflow float64
+        if not finite.all():
+            raise DataError(
+                f"{what} features hold NaN or infinity, first in row {int(np.argmin(finite))} of {len(features)}: "
+                "check the weights and the image behind it"
+            )
+        # two features as long as the longest may point away from each other
+        if metric == "euclidean" and norms.max() > float(np.finfo(np.float32).max) / 4:
+            raise DataError(
+                "features are too large for squared Euclidean distances in float32: scale them, or use metric='cosine'"
+            )
     return query, gallery
 
 
-def _may_overflow(features: Floats) -> bool:
-    """Whether two features as long as the longest, pointing away from each other, are too far apart for float32."""
-    limit = float(np.finfo(np.float32).max) / 4
-    largest = max(float(features.max()), -float(features.min()))
-    if largest**2 * features.shape[1] <= limit:  # no need to sum
-        return False
-    return bool(squared_norms(features).max() > limit)
+def _as_floats(features: Any, what: str) -> Floats:
+    try:
+        array = np.asarray(features)
+    except ValueError:
+        raise DataError(f"{what} features are of mixed widths; expected one array (N, D)") from None
+    if array.shape[:1] == (0,):
+        raise DataError(f"the {what} is empty: there is no feature to rank; check the data set's {what} split")
+    if array.ndim != 2 or array.dtype.kind not in "fiu" or not array.shape[1]:
+        raise DataError(
+            f"{what} features: expected an array (N, D) of floats, D at least 1, got shape {array.shape} of "
+            f"{array.dtype}"
+        )
+    with np.errstate(over="ignore"):  # what overflows is found as an infinity
+        return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def squared_norms(features: Floats) -> npt.NDArray[np.float64]:
-    """Squared length of each row (N,), summed in float64, a block at a time."""
-    found = np.empty(len(features))
-    for start in range(0, len(features), _CHECK_ROWS):
-        block = features[start : start + _CHECK_ROWS].astype(np.float64)
-        np.einsum("ij,ij->i", block, block, out=found[start : start + _CHECK_ROWS])
-    return found
+    """Squared length of each row (N,), summed in float64."""
+    norms: npt.NDArray[np.float64] = np.einsum("ij,ij->i", features, features, dtype=np.float64)
+    return norms
 
 
 def distances(query: Any, gallery: Any, *, metric: str = "cosine") -> Floats:
@@ -132,7 +110,6 @@ def distances(query: Any, gallery: Any, *, metric: str = "cosine") -> Floats:
         OptionError: unknown metric.
         DataError: features that are empty, of different widths, not finite, or too large for ``euclidean``.
     """
-    check_metric(metric)
     query, gallery = check_pair(query, gallery, metric)
     matrix = np.empty((len(query), len(gallery)), np.float32)
     for rows, block in row_blocks(query, gallery, metric):
@@ -147,61 +124,39 @@ def row_blocks(
 
     The memory of a block is reused for the next one. Takes checked features; the gallery is never copied.
     """
-    bias, scale = column_terms(gallery, metric)
+    scale = bias = None
+    if metric == "cosine":  # 1 - q.g / (|q| |g|)
+        factor, scale = -_inverse_lengths(query), _inverse_lengths(gallery)
+        offset = np.ones(len(query), np.float32)
+    else:  # q.q - 2 q.g + g.g
+        factor, bias = np.full(len(query), -2, np.float32), squared_norms(gallery).astype(np.float32)
+        offset = squared_norms(query).astype(np.float32)
     height = max(1, min(len(query), BLOCK_ROWS, max_bytes // (4 * len(gallery))))
     buffer = np.empty((height, len(gallery)), np.float32)
+    step = max(1, _CACHE_FLOATS // len(gallery))
     for start in range(0, len(query), height):
         rows = slice(start, min(start + height, len(query)))
-        factor, offset = row_terms(query[rows], metric)
         block = buffer[: rows.stop - start]
-        np.matmul(query[rows] * factor[:, None], gallery.T, out=block)
-        finish(block, offset, bias, scale)
+        np.matmul(query[rows] * factor[rows, None], gallery.T, out=block)
+
+        def finish(first: int, last: int, block: Floats = block, offset: Floats = offset[rows, None]) -> None:
+            for top in range(first, last, step):
+                part = block[top : min(top + step, last)]
+                if scale is not None:
+                    part *= scale
+                if bias is not None:
+                    part += bias
+                part += offset[top : top + len(part)]
+                np.maximum(part, 0, out=part)
+
+        over_rows(len(block), finish)
         yield rows, block
 
 
-def row_terms(query: Floats, metric: str) -> tuple[Floats, Floats]:
-    """Return each row's factor before the product, and its offset after it."""
-    norms = squared_norms(query)
-    if metric == "cosine":
-        return (-_inverse_lengths(norms)).astype(np.float32), np.ones(len(query), np.float32)
-    return np.full(len(query), -2, np.float32), norms.astype(np.float32)
-
-
-def column_terms(gallery: Floats, metric: str) -> tuple[Floats | None, Floats | None]:
-    """Return what is added to each column of the product, and its factor; None where there is nothing to do."""
-    norms = squared_norms(gallery)
-    if metric == "cosine":
-        return None, _inverse_lengths(norms).astype(np.float32)
-    return norms.astype(np.float32), None
-
-
-def _inverse_lengths(norms: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.divide(1.0, np.sqrt(norms), out=np.zeros_like(norms), where=norms > 0)
-
-
-def finish(block: Floats, offset: Floats, bias: Floats | None, scale: Floats | None) -> None:
-    """Turn a block of products into distances, in place."""
-    step = max(1, _CACHE_FLOATS // block.shape[1])
-
-    def finish_part(first: int, last: int) -> None:
-        for start in range(first, last, step):
-            rows = slice(start, min(start + step, last))
-            part = block[rows]
-            if scale is not None:
-                part *= scale
-            if bias is not None:
-                part += bias
-            part += offset[rows, None]
-            np.maximum(part, 0, out=part)
-
-    over_rows(len(block), finish_part)
-
-
-def workers() -> int:
-    """Number of CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _inverse_lengths(features: Floats) -> Floats:
+    """One over the length of each row (N,), 0 for a zero feature."""
+    lengths = np.sqrt(squared_norms(features))
+    return np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0).astype(np.float32)
 
 
 def over_rows(rows: int, job: Callable[[int, int], Result]) -> list[Result]:
@@ -209,9 +164,20 @@ def over_rows(rows: int, job: Callable[[int, int], Result]) -> list[Result]:
 
     The first exception of a job is raised once all have ended.
     """
-    parts = min(workers(), rows)
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    parts = min(workers, rows)
     if parts <= 1:
         return [job(0, rows)]
     cuts = [rows * i // parts for i in range(parts + 1)]
     with ThreadPoolExecutor(parts) as pool:
         return list(pool.map(job, cuts[:-1], cuts[1:]))
+
+
+def over_blocks(blocks: Iterable[tuple[slice, Array]], job: Callable[[int, Array], Result]) -> Iterator[Result]:
+    """Run ``job(first_row, part)`` over parts of each of the `blocks` of `row_blocks`, as `over_rows`."""
+    for rows, block in blocks:
+
+        def run(start: int, stop: int, first: int = rows.start, block: Array = block) -> Result:
+            return job(first + start, block[start:stop])
+
+        yield from over_rows(len(block), run)

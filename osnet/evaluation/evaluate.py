@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import numpy as np
 
@@ -19,10 +19,10 @@ from osnet.data.records import DataSet, Record, cameras, persons
 from osnet.errors import DataError
 from osnet.evaluation.claims import Claim, claims_of, why_not_comparable
 from osnet.evaluation.compiled_loops import require_numba
-from osnet.evaluation.distances import check_metric, check_pair, row_blocks
+from osnet.evaluation.distances import METRICS, check_pair, row_blocks
 from osnet.evaluation.open_set import FALSE_ALARM_RATES, OpenSet, open_set
-from osnet.evaluation.protocols import get_protocol, index_labels
-from osnet.evaluation.ranking import Ranking, rank, rank_distances
+from osnet.evaluation.protocols import PROTOCOLS, Labels, index_labels
+from osnet.evaluation.ranking import Nearest, Ranking, nearest, rank, rank_distances
 from osnet.evaluation.rerank import K1, K2, LAMBDA, check_settings, doubt, reranked
 from osnet.evaluation.verification import FALSE_POSITIVE_RATES, Verification, verify_pairs
 from osnet.hub.settings import QuietFetchOptions, read_settings
@@ -120,6 +120,16 @@ class Evaluation:
             self.query_features, self.gallery_features, **labels, metric=self.metric, protocol=self.protocol,
             hold_out_fraction=fraction,
         )  # fmt: skip
+
+    @cached_property
+    def indexed_labels(self) -> Labels:
+        """The labels under the protocol, indexed for looking up matches."""
+        return index_labels(self.protocol, **self.labels, queries=len(self.query), size=len(self.gallery))
+
+    @cached_property
+    def nearest(self) -> Nearest:
+        """The nearest match and non-match of each query by the ranked distances."""
+        return nearest(self.blocks(), self.indexed_labels)
 
     def blocks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yield the ranked distances by blocks of rows: ``(rows, block)``; the memory of a block is reused."""
@@ -281,12 +291,12 @@ def evaluate_all(
     """Evaluate every model on every data set, model by model. Arguments and errors as `evaluate`; all data sets are
     checked, and all weights read, before anything is computed."""
     require_numba()
-    check_metric(metric)
+    check_choice("metric", metric, METRICS)
     for name, value in (("rerank", rerank), ("flip", flip), ("distractors", distractors), ("cache", cache)):
         check_bool(name, value)  # any text is true
     check_settings(k1, k2, lambda_value)
     if protocol is not None:
-        get_protocol(protocol)
+        check_choice("protocol", protocol, PROTOCOLS)
     if pool is not None:
         check_choice("pool", pool, POOLS)
     if size is not None:
@@ -305,40 +315,39 @@ def evaluate_all(
                 features, computed, bad = embed_cached(embedder, paths, store, progress)
                 if bad:
                     features = features[[path not in bad for path in paths]]
-                    task = tasks[place] = _checked(task.data, bad, pool, task)
+                    task = tasks[place] = _checked(task.listed, {**task.bad, **bad}, pool)
                 query_features, gallery_features = features[: len(task.query)], features[len(task.query) :]
                 if metric == "cosine":
                     query_features, gallery_features = normalise(query_features), normalise(gallery_features)
                 query, query_features = _pooled(task.query, query_features, pool)
                 gallery, gallery_features = _pooled(task.gallery, gallery_features, pool)
-                labels, distances, findings = _labels(query, gallery), None, task.findings
+                how = {**_labels(query, gallery), "protocol": task.data.protocol, "seed": seed}
+                distances, findings = None, task.findings
                 if rerank:
                     findings = (*findings, *doubt(len(gallery), k1))
                     distances = reranked(query_features, gallery_features, k1, k2, lambda_value, metric)
-                    ranking = rank_distances(distances, **labels, protocol=task.protocol, seed=seed)
+                    ranking = rank_distances(distances, **how)
                 else:
-                    ranking = rank(
-                        query_features, gallery_features, **labels, metric=metric, protocol=task.protocol, seed=seed
-                    )
+                    ranking = rank(query_features, gallery_features, metric=metric, **how)
                 yield Evaluation(
                     _name(model, weights), weights, task.data, query, gallery, query_features, gallery_features,
-                    ranking, distances, metric, task.protocol, rerank, settings, flip, pool, embedder.backend,
+                    ranking, distances, metric, task.data.protocol, rerank, settings, flip, pool, embedder.backend,
                     embedder.precision, embedder.size, claims_of(model, weights.sha256), computed, findings,
-                    task.left_out,
+                    tuple(task.bad.values()),
                 )  # fmt: skip
 
     return results()
 
 
-@dataclass(frozen=True)
-class _Task:
+class _Task(NamedTuple):
+    """A data set without its `bad` images, checked for an evaluation; `listed` has all of them."""
+
     data: DataSet
-    protocol: str
     query: tuple[Record, ...]
     gallery: tuple[Record, ...]
     findings: tuple[str, ...]
-    doubts: tuple[str, ...]
-    left_out: tuple[str, ...]
+    listed: DataSet
+    bad: dict[Path, str]
 
 
 def _task(data: DataLike, dataset: str, protocol: str | None, pool: str | None, distractors: bool, seed: int) -> _Task:
@@ -347,17 +356,13 @@ def _task(data: DataLike, dataset: str, protocol: str | None, pool: str | None, 
         data = load_records(data, dataset, seed=seed, distractors=distractors)
     if protocol:
         data = replace(data, protocol=protocol)
-    return _checked(data, check_files.sizes(data)[1], pool, None)
+    return _checked(data, check_files.sizes(data)[1], pool)
 
 
-def _checked(data: DataSet, bad: dict[Path, str], pool: str | None, before: _Task | None) -> _Task:
-    """`data` without the images that are `bad`, checked for an evaluation as `osnet doctor` does.
-
-    Args:
-        before: the result of the check with more images.
-    """
-    doubts = (*(before.doubts if before else ()), *(one.message for one in check_files.unusable(data, bad)))
-    data = data.without(bad)
+def _checked(listed: DataSet, bad: dict[Path, str], pool: str | None) -> _Task:
+    """`listed` without the images that are `bad`, checked for an evaluation as `osnet doctor` does."""
+    doubts = [finding.message for finding in check_files.unusable(listed, bad)]
+    data = listed.without(bad)
     report = examine(data, quick=True)
     if report.errors:
         more = f" ({len(report.errors) - 1} more: osnet doctor)" if len(report.errors) > 1 else ""
@@ -368,14 +373,13 @@ def _checked(data: DataSet, bad: dict[Path, str], pool: str | None, before: _Tas
             f"{data.root}: pool={pool!r} needs tracklets, and this data set has none; "
             "use a csv or parquet table with the column tracklet"
         )
-    labels = index_labels(get_protocol(data.protocol), **_labels(query, gallery), queries=len(query), size=len(gallery))
+    labels = index_labels(data.protocol, **_labels(query, gallery), queries=len(query), size=len(gallery))
     if not labels.matches.any():
         raise DataError(
             f"{data.root}: no query has a match under protocol {data.protocol!r}; see osnet doctor {data.root}"
         )
     findings = (*doubts, *(finding.message for finding in report.findings))
-    left_out = (*(before.left_out if before else ()), *bad.values())
-    return _Task(data, data.protocol, query, gallery, findings, doubts, left_out)
+    return _Task(data, query, gallery, findings, listed, bad)
 
 
 def _labels(query: Sequence[Record], gallery: Sequence[Record]) -> dict[str, Any]:

@@ -20,12 +20,10 @@ import numpy.typing as npt
 from osnet.checks import check_number
 from osnet.data.records import JUNK
 from osnet.errors import DataError
-from osnet.evaluation.compiled_loops import nearest_matches, require_numba
-from osnet.evaluation.distances import check_metric, check_pair, over_rows, row_blocks
-from osnet.evaluation.protocols import get_protocol, index_labels
+from osnet.evaluation.distances import check_pair, row_blocks
+from osnet.evaluation.protocols import index_labels
+from osnet.evaluation.ranking import nearest
 from osnet.evaluation.verification import too_few
-
-Array = npt.NDArray[Any]
 
 FALSE_ALARM_RATES = (1e-3, 1e-2, 1e-1)
 """Rates that are reported by default."""
@@ -159,17 +157,15 @@ def open_set(
     if hold_out is not None:
         _deprecated("hold_out", "hold_out_fraction")
         hold_out_fraction = hold_out
-    chosen = get_protocol(protocol)
-    check_metric(metric)
     check_number("hold_out_fraction", hold_out_fraction, least=0, below=1)
     query, gallery = check_pair(query, gallery, metric)
     cameras = (query_cameras, gallery_cameras)
-    labels = index_labels(chosen, query_ids, gallery_ids, *cameras, queries=len(query), size=len(gallery))
+    labels = index_labels(protocol, query_ids, gallery_ids, *cameras, queries=len(query), size=len(gallery))
     if hold_out_fraction:
         people = np.unique(labels.query_ids[labels.matches > 0])
         held_out = np.random.default_rng(seed).permutation(people)[: round(hold_out_fraction * len(people))]
         remaining = np.where(np.isin(labels.gallery_ids, held_out), JUNK, labels.gallery_ids)
-        labels = index_labels(chosen, labels.query_ids, remaining, *cameras, queries=len(query), size=len(gallery))
+        labels = index_labels(protocol, labels.query_ids, remaining, *cameras, queries=len(query), size=len(gallery))
 
     enrolled = labels.matches > 0
     unenrolled = (labels.ends == labels.starts) & (labels.query_ids != JUNK)
@@ -180,17 +176,10 @@ def open_set(
             "every query is of a person in the gallery: there are no unenrolled queries to reject; "
             "remove some people from the gallery with hold_out_fraction=0.5"
         )
-    require_numba()
-    match, non_match = np.full(len(query), np.inf, np.float32), np.full(len(query), np.inf, np.float32)
-    for rows, block in row_blocks(query, gallery, metric):
-
-        def find_nearest(start: int, stop: int, first: int = rows.start, block: Array = block) -> None:
-            nearest_matches(block[start:stop], first + start, labels, match, non_match)
-
-        over_rows(len(block), find_nearest)
-    nearest = np.minimum(match, non_match)
-    similarity = np.float32(1) - nearest if metric == "cosine" else -nearest
-    return OpenSet(similarity, match < non_match, enrolled, unenrolled, protocol, metric)
+    found = nearest(row_blocks(query, gallery, metric), labels)
+    least = np.minimum(found.match, found.non_match)
+    similarity = np.float32(1) - least if metric == "cosine" else -least
+    return OpenSet(similarity, found.match < found.non_match, enrolled, unenrolled, protocol, metric)
 
 
 def _deprecated(old: str, new: str) -> None:

@@ -44,15 +44,6 @@ PROTOCOLS: dict[str, Protocol] = {
 """All known, by name."""
 
 
-def get_protocol(name: str) -> Protocol:
-    """The protocol called `name`.
-
-    Raises:
-        OptionError: no such protocol; the message lists the known ones.
-    """
-    return PROTOCOLS[check_choice("protocol", name, PROTOCOLS)]
-
-
 class Labels(NamedTuple):
     """Identities and cameras of queries and gallery, indexed for looking up matches.
 
@@ -83,7 +74,7 @@ class Labels(NamedTuple):
 
 
 def index_labels(
-    protocol: Protocol,
+    protocol: str,
     query_ids: Any,
     gallery_ids: Any,
     query_cameras: Any,
@@ -94,20 +85,21 @@ def index_labels(
     """Check the labels of `queries` queries and a gallery of `size` and index them.
 
     Args:
-        protocol: decides which gallery images count.
+        protocol: name of one of `PROTOCOLS`, which decides which gallery images count.
         query_ids, gallery_ids: identities (Q,), (G,), integers or strings; `JUNK` never counts.
         query_cameras, gallery_cameras: (Q,), (G,), integers of at least 0, or None where `protocol` ignores cameras.
         queries, size: Q and G.
 
     Raises:
-        OptionError: `protocol` needs cameras and there are none.
+        OptionError: no such protocol, or it needs cameras and there are none.
         DataError: a wrong number or type of labels, or unknown cameras.
     """
+    same_camera_left_out = PROTOCOLS[check_choice("protocol", protocol, PROTOCOLS)].same_camera_left_out
     query_ids, gallery_ids = _identities(query_ids, gallery_ids, queries, size)
-    if protocol.same_camera_left_out:
+    if same_camera_left_out:
         if query_cameras is None or gallery_cameras is None:
             raise OptionError(
-                f"protocol {protocol.name!r} needs query_cameras and gallery_cameras; "
+                f"protocol {protocol!r} needs query_cameras and gallery_cameras; "
                 "for data without cameras use protocol='camera-blind'"
             )
         query_cameras = _cameras(query_cameras, "query", queries)
@@ -122,12 +114,12 @@ def index_labels(
     first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
     groups = np.column_stack([first, np.r_[first[1:], size]])[ordered[first] != JUNK]
     matches = ends - starts
-    if protocol.same_camera_left_out:
+    if same_camera_left_out:
         matches = matches - _seen_by_same_camera(query_ids, gallery_ids, query_cameras, gallery_cameras)
     matches[query_ids == JUNK] = 0
     return Labels(
         query_ids, gallery_ids, query_cameras, gallery_cameras, order, starts, ends, groups,
-        np.flatnonzero(gallery_ids == JUNK), matches, protocol.same_camera_left_out,
+        np.flatnonzero(gallery_ids == JUNK), matches, same_camera_left_out,
     )  # fmt: skip
 
 

@@ -16,17 +16,18 @@ those of torchreid (torchreid/metrics/rank.py), which leaves the order of ties t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from osnet.checks import check_integer
 from osnet.errors import DataError
-from osnet.evaluation.compiled_loops import rank_rows, require_numba, single_shot_rows
-from osnet.evaluation.distances import check_metric, check_pair, over_rows, row_blocks
-from osnet.evaluation.protocols import Labels, get_protocol, index_labels
+from osnet.evaluation.compiled_loops import nearest_rows, rank_rows, require_numba, single_shot_rows
+from osnet.evaluation.distances import check_pair, over_blocks, row_blocks
+from osnet.evaluation.protocols import PROTOCOLS, Labels, index_labels
 
 Array = npt.NDArray[Any]
 Doubles = npt.NDArray[np.float64]
@@ -125,18 +126,11 @@ def rank(
     >>> round(found.mAP, 3), found.cmc.tolist()
     (0.667, [0.5, 1.0])
     """
-    chosen = get_protocol(protocol)
-    check_metric(metric)
-    max_rank = check_integer("max_rank", max_rank, least=1)
-    repeats, seed = check_integer("repeats", repeats, least=1), check_integer("seed", seed, least=0)
     query, gallery = check_pair(query, gallery, metric)
     labels = index_labels(
-        chosen, query_ids, gallery_ids, query_cameras, gallery_cameras, queries=len(query), size=len(gallery)
+        protocol, query_ids, gallery_ids, query_cameras, gallery_cameras, queries=len(query), size=len(gallery)
     )
-    counter = _Counter(chosen.name, labels, repeats if chosen.single_shot else 0, seed)
-    for rows, block in row_blocks(query, gallery, metric):
-        counter.add(rows.start, block)
-    return counter.ranking(max_rank, metric)
+    return _ranking(row_blocks(query, gallery, metric), labels, protocol, metric, max_rank, repeats, seed)
 
 
 def rank_distances(
@@ -168,9 +162,6 @@ def rank_distances(
     >>> round(found.mAP, 3), round(found.mINP, 3)  # matches at ranks 1 and 3: (1/1 + 2/3) / 2 and 2/3
     (0.833, 0.667)
     """
-    chosen = get_protocol(protocol)
-    max_rank = check_integer("max_rank", max_rank, least=1)
-    repeats, seed = check_integer("repeats", repeats, least=1), check_integer("seed", seed, least=0)
     matrix = np.asarray(distances)
     if matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
         raise DataError(f"distances: expected a matrix (Q, G) of floats, got shape {matrix.shape} of {matrix.dtype}")
@@ -179,59 +170,50 @@ def rank_distances(
     if matrix.dtype not in (np.float32, np.float64):
         matrix = matrix.astype(np.float32 if matrix.dtype == np.float16 else np.float64)
     labels = index_labels(
-        chosen, query_ids, gallery_ids, query_cameras, gallery_cameras, queries=len(matrix), size=matrix.shape[1]
+        protocol, query_ids, gallery_ids, query_cameras, gallery_cameras, queries=len(matrix), size=matrix.shape[1]
     )
-    counter = _Counter(chosen.name, labels, repeats if chosen.single_shot else 0, seed)
-    counter.add(0, np.ascontiguousarray(matrix))
-    return counter.ranking(max_rank, None)
+    blocks = [(slice(0, len(matrix)), np.ascontiguousarray(matrix))]
+    return _ranking(blocks, labels, protocol, None, max_rank, repeats, seed)
 
 
-class _Counter:
-    """Takes blocks of distances and keeps the figures of each query."""
+def _ranking(
+    blocks: Iterable[tuple[slice, Array]], labels: Labels, protocol: str, metric: str | None, max_rank: int,
+    repeats: int, seed: int,
+) -> Ranking:  # fmt: skip
+    max_rank = check_integer("max_rank", max_rank, least=1)
+    repeats, seed = check_integer("repeats", repeats, least=1), check_integer("seed", seed, least=0)
+    require_numba()
+    if not labels.matches.any():
+        raise DataError(_no_valid_query(protocol, labels))
+    queries = len(labels.query_ids)
+    precisions, penalties, firsts = np.full(queries, np.nan), np.full(queries, np.nan), np.zeros(queries, np.int64)
+    shots = np.zeros((queries, repeats), np.int64) if PROTOCOLS[protocol].single_shot else None
 
-    def __init__(self, protocol: str, labels: Labels, repeats: int, seed: int) -> None:
-        require_numba()
-        self._protocol = protocol
-        self._labels = labels
-        self._seed = seed
-        queries = len(labels.query_ids)
-        if not labels.matches.any():
-            raise DataError(_no_valid_query(protocol, labels))
-        self._precisions = np.full(queries, np.nan)
-        self._penalties = np.full(queries, np.nan)
-        self._firsts = np.zeros(queries, np.int64)
-        self._shots = np.zeros((queries, repeats), np.int64) if repeats else None
+    def rank_part(first: int, rows: Array) -> None:
+        bad = rank_rows(rows, first, labels, precisions, firsts, penalties)
+        if bad >= 0:
+            raise DataError(f"the distances of query {first + bad} hold NaN or infinity")
+        if shots is not None:
+            single_shot_rows(rows, first, labels, seed, shots)
 
-    def add(self, first_query: int, block: Array) -> None:
-        labels = self._labels
-
-        def rank_part(start: int, stop: int) -> None:
-            rows, first = block[start:stop], first_query + start
-            bad = rank_rows(rows, first, labels, self._precisions, self._firsts, self._penalties)
-            if bad >= 0:
-                raise DataError(f"the distances of query {first + bad} hold NaN or infinity")
-            if self._shots is not None:
-                single_shot_rows(rows, first, labels, self._seed, self._shots)
-
-        over_rows(len(block), rank_part)
-
-    def ranking(self, max_rank: int, metric: str | None) -> Ranking:
-        valid = self._firsts > 0
-        ranks = self._firsts[valid] if self._shots is None else self._shots[valid].reshape(-1)
-        reached = np.bincount(np.minimum(ranks, max_rank + 1), minlength=max_rank + 2)[1:-1]
-        return Ranking(
-            mAP=float(self._precisions[valid].mean()),
-            cmc=np.cumsum(reached) / len(ranks),
-            mINP=float(self._penalties[valid].mean()),
-            valid_queries=int(valid.sum()),
-            protocol=self._protocol,
-            metric=metric,
-            average_precision=self._precisions,
-            first_match=self._firsts,
-            inverse_negative_penalty=self._penalties,
-            matches=self._labels.matches,
-            single_shot=self._shots,
-        )
+    for _ in over_blocks(blocks, rank_part):
+        pass
+    valid = firsts > 0
+    ranks = firsts[valid] if shots is None else shots[valid].reshape(-1)
+    reached = np.bincount(np.minimum(ranks, max_rank + 1), minlength=max_rank + 2)[1:-1]
+    return Ranking(
+        mAP=float(precisions[valid].mean()),
+        cmc=np.cumsum(reached) / len(ranks),
+        mINP=float(penalties[valid].mean()),
+        valid_queries=int(valid.sum()),
+        protocol=protocol,
+        metric=metric,
+        average_precision=precisions,
+        first_match=firsts,
+        inverse_negative_penalty=penalties,
+        matches=labels.matches,
+        single_shot=shots,
+    )
 
 
 def _no_valid_query(protocol: str, labels: Labels) -> str:
@@ -245,3 +227,41 @@ def _no_valid_query(protocol: str, labels: Labels) -> str:
         f"none of the identities of the {count} queries appears in the gallery of {len(labels.gallery_ids)}: "
         "check that both splits are of one data set and use the same identity labels"
     )
+
+
+class Nearest(NamedTuple):
+    """The nearest match and non-match of each query.
+
+    Attributes:
+        match, non_match: their distances, float32 (Q,); infinity where there is none.
+        match_place, non_match_place: their rows in the gallery, int64 (Q,); -1 where there is none.
+    """
+
+    match: npt.NDArray[np.float32]
+    non_match: npt.NDArray[np.float32]
+    match_place: Integers
+    non_match_place: Integers
+
+    @property
+    def margin(self) -> npt.NDArray[np.float32]:
+        """Distance of the nearest non-match minus that of the nearest match; NaN if there is neither."""
+        with np.errstate(invalid="ignore"):
+            return self.non_match - self.match
+
+
+def nearest(blocks: Iterable[tuple[slice, Array]], labels: Labels) -> Nearest:
+    """Find the nearest match and non-match of each query among those that count.
+
+    Args:
+        blocks: float32 distances of queries and gallery, as `osnet.evaluation.distances.row_blocks` yields them.
+        labels: of these queries and this gallery.
+
+    Raises:
+        DependencyError: numba is missing.
+    """
+    require_numba()
+    far, nowhere = np.full(len(labels.query_ids), np.inf, np.float32), np.full(len(labels.query_ids), -1, np.int64)
+    found = Nearest(far, far.copy(), nowhere, nowhere.copy())
+    for _ in over_blocks(blocks, lambda first, rows: nearest_rows(rows, first, labels, *found)):
+        pass
+    return found

@@ -18,13 +18,13 @@ import numpy.typing as npt
 
 from osnet.checks import check_integer, check_number
 from osnet.evaluation.compiled_loops import compiled, require_numba
-from osnet.evaluation.distances import Floats, check_metric, check_pair, over_rows, squared_norms
+from osnet.evaluation.distances import Floats, check_pair, over_rows, squared_norms
 
 Array = npt.NDArray[Any]
 
 
 class Sparse(NamedTuple):
-    """A sparse matrix of R rows, as scipy's CSR: row i has ``values[indptr[i]:indptr[i + 1]]`` at ``columns[...]``."""
+    """A sparse matrix for compiled loops: row i has ``values[indptr[i]:indptr[i + 1]]`` at ``columns[...]``."""
 
     indptr: Array
     columns: Array
@@ -71,7 +71,6 @@ def rerank(
     >>> osnet.rerank(query, gallery, k1=2, k2=1).argsort().tolist()
     [[0, 2, 1]]
     """
-    check_metric(metric)
     check_settings(k1, k2, lambda_value)
     query, gallery = check_pair(query, gallery, metric)
     for line in doubt(len(gallery), k1):
@@ -100,8 +99,10 @@ def doubt(gallery: int, k1: int) -> tuple[str, ...]:
 
 def reranked(query: Any, gallery: Any, k1: int, k2: int, lambda_value: float, metric: str) -> Floats:
     """As `rerank`, without its checks of the settings and its warning."""
-    query, gallery = check_pair(query, gallery, metric)
     require_numba()
+    from scipy.sparse import csr_matrix
+
+    query, gallery = check_pair(query, gallery, metric)
     features, norms = _prepare(query, gallery, metric)
     total = len(features)
     reach, half = min(k1 + 1, total), min(int(np.around(k1 / 2)) + 1, total)
@@ -111,14 +112,15 @@ def reranked(query: Any, gallery: Any, k1: int, k2: int, lambda_value: float, me
 
     half_sets, half_sizes = np.empty((total, half), np.int32), np.empty(total, np.int32)
     over_rows(total, lambda a, b: _half_reach_loop(who, half, half_sets, half_sizes, a, b))
-    rows = _encode(features, norms, farthest, who, reach, half_sets, half_sizes)
-    if k2 > 1:
-        rows = _expand(who, k2, rows)
-    kept = rows.indptr[-1] - rows.indptr[len(query)]
-    columns = Sparse(np.zeros(total + 1, np.int64), np.empty(kept, np.int32), np.empty(kept, np.float32))
-    _transpose_loop(rows, len(query), columns)
+    encoded = _encode(features, norms, farthest, who, reach, half_sets, half_sizes)
+    rows = csr_matrix(encoded, shape=(total, total))
+    if k2 > 1:  # local query expansion: the mean over each image's `k2` nearest (section 3.5 of the paper)
+        nearest = who[:, :k2].ravel(), np.arange(0, total * k2 + 1, k2)
+        rows = csr_matrix((np.full(total * k2, 1 / k2, np.float32), *nearest), shape=(total, total)) @ rows
+    columns = rows[len(query) :].T.tocsr()
     weight: Any = np.float32(lambda_value)  # a double would make all of the last step double
-    over_rows(len(query), lambda a, b: _blend_loop(rows, columns, farthest, weight, a, b, matrix))
+    ours, theirs = Sparse(rows.indptr, rows.indices, rows.data), Sparse(columns.indptr, columns.indices, columns.data)
+    over_rows(len(query), lambda a, b: _blend_loop(ours, theirs, farthest, weight, a, b, matrix))
     return matrix
 
 
@@ -185,8 +187,8 @@ def _take_columns(block: Floats, top: int, left: int, near: Array, who: Array, f
 def _encode(
     features: Array, norms: Array, farthest: Array, who: Array, reach: int,
     half_sets: Array, half_sizes: Array,
-) -> Sparse:  # fmt: skip
-    """Each image's weights over its expanded reciprocal neighbours."""
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """Each image's weights over its expanded reciprocal neighbours: values, columns and row pointers of scipy's CSR."""
     width = reach * (half_sets.shape[1] + 1)
 
     def encode_part(start: int, stop: int) -> list[tuple[Array, Array, Array]]:
@@ -205,22 +207,7 @@ def _encode(
 
     parts = [part for found in over_rows(len(features), encode_part) for part in found]
     sizes, columns, values = (np.concatenate(arrays) for arrays in zip(*parts))
-    return Sparse(_pointers(sizes), columns, values)
-
-
-def _expand(who: Array, k2: int, rows: Sparse) -> Sparse:
-    """The mean of the rows of each image's `k2` nearest."""
-    total = len(who)
-    sizes = np.empty(total, np.int64)
-    over_rows(total, lambda a, b: _expanded_sizes_loop(who, k2, rows, a, b, sizes))
-    pointers = _pointers(sizes)
-    mean = Sparse(pointers, np.empty(pointers[-1], np.int32), np.empty(pointers[-1], np.float32))
-    over_rows(total, lambda a, b: _expand_loop(who, k2, rows, a, b, mean))
-    return mean
-
-
-def _pointers(sizes: Array) -> Array:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)])
+    return values, columns, np.r_[0, np.cumsum(sizes)]
 
 
 @compiled
@@ -349,56 +336,6 @@ def _encode_loop(
         for a in range(count):
             values[out, a] /= total
         sizes[out] = count
-
-
-@compiled
-def _expanded_sizes_loop(who: Array, k2: int, source: Sparse, start: int, stop: int, sizes: Array) -> None:
-    """Number of nonzeros of the mean over each image's `k2` nearest, for images ``start`` to ``stop``."""
-    seen = np.full(who.shape[0], -1, np.int64)
-    for i in range(start, stop):
-        count = 0
-        for a in range(k2):
-            other = who[i, a]
-            for k in range(source.indptr[other], source.indptr[other + 1]):
-                if seen[source.columns[k]] != i:
-                    seen[source.columns[k]] = i
-                    count += 1
-        sizes[i] = count
-
-
-@compiled
-def _expand_loop(who: Array, k2: int, source: Sparse, start: int, stop: int, mean: Sparse) -> None:
-    """Local query expansion: the mean of the rows of each image's `k2` nearest (section 3.5 of the paper)."""
-    place = np.full(who.shape[0], -1, np.int64)
-    for i in range(start, stop):
-        first = mean.indptr[i]
-        end = first
-        for a in range(k2):
-            other = who[i, a]
-            for k in range(source.indptr[other], source.indptr[other + 1]):
-                column = source.columns[k]
-                if place[column] < first:  # places only rise, so what an earlier image left is below
-                    place[column] = end
-                    mean.columns[end] = column
-                    mean.values[end] = 0
-                    end += 1
-                mean.values[place[column]] += source.values[k] / k2
-
-
-@compiled
-def _transpose_loop(source: Sparse, first_row: int, target: Sparse) -> None:
-    """The rows of `source` from `first_row` on, as rows of columns in `target`; row numbers start at 0 there."""
-    for k in range(source.indptr[first_row], source.indptr[-1]):
-        target.indptr[source.columns[k] + 1] += 1
-    for c in range(target.indptr.size - 1):
-        target.indptr[c + 1] += target.indptr[c]
-    place = target.indptr[:-1].copy()
-    for i in range(first_row, source.indptr.size - 1):
-        for k in range(source.indptr[i], source.indptr[i + 1]):
-            c = source.columns[k]
-            target.columns[place[c]] = i - first_row
-            target.values[place[c]] = source.values[k]
-            place[c] += 1
 
 
 @compiled

@@ -23,8 +23,8 @@ from osnet.checks import check_number
 from osnet.data.records import JUNK
 from osnet.errors import DataError
 from osnet.evaluation.compiled_loops import count_pairs, require_numba
-from osnet.evaluation.distances import check_metric, check_pair, over_rows, row_blocks, squared_norms
-from osnet.evaluation.protocols import Labels, get_protocol, index_labels
+from osnet.evaluation.distances import check_pair, over_blocks, row_blocks, squared_norms
+from osnet.evaluation.protocols import index_labels
 
 Array = npt.NDArray[Any]
 Doubles = npt.NDArray[np.float64]
@@ -203,32 +203,29 @@ def verify_pairs(
         DataError: features or labels that cannot be used; no pair of one person, or none of different people.
         DependencyError: numba is missing.
     """
-    chosen = get_protocol(protocol)
-    check_metric(metric)
     query, gallery = check_pair(query, gallery, metric)
     labels = index_labels(
-        chosen, query_ids, gallery_ids, query_cameras, gallery_cameras, queries=len(query), size=len(gallery)
+        protocol, query_ids, gallery_ids, query_cameras, gallery_cameras, queries=len(query), size=len(gallery)
     )
-    genuine_pairs, impostor_pairs = _numbers_of_pairs(labels)
+    people = labels.query_ids != JUNK
+    genuine_pairs = int(labels.matches.sum())
+    counted = int(people.sum()) * (len(labels.gallery_ids) - len(labels.junk))
+    impostor_pairs = counted - int((labels.ends - labels.starts)[people].sum())
     if not genuine_pairs or not impostor_pairs:
         kind = "of different people" if genuine_pairs else "of one person"
         raise DataError(f"the query and the gallery have no pair {kind} under protocol {protocol!r}: nothing to verify")
     require_numba()
     scale = BINS / _upper_bound(query, gallery, metric)
+
+    def count_part(first: int, rows: Array) -> tuple[Integers, Integers]:
+        same, different = np.zeros(BINS + 1, np.int64), np.zeros(BINS + 1, np.int64)
+        count_pairs(rows, first, labels, scale, same, different)
+        return same, different
+
     genuine, impostor = np.zeros(BINS + 1, np.int64), np.zeros(BINS + 1, np.int64)
-    skipped = labels.query_ids == JUNK
-    for rows, block in row_blocks(query, gallery, metric):
-
-        def count_part(
-            start: int, stop: int, first: int = rows.start, block: Array = block
-        ) -> tuple[Integers, Integers]:
-            same, different = np.zeros(BINS + 1, np.int64), np.zeros(BINS + 1, np.int64)
-            count_pairs(block[start:stop], first + start, labels, skipped, scale, same, different)
-            return same, different
-
-        for same, different in over_rows(len(block), count_part):
-            genuine += same
-            impostor += different
+    for same, different in over_blocks(row_blocks(query, gallery, metric), count_part):
+        genuine += same
+        impostor += different
     used = np.flatnonzero(genuine + impostor)
     return Verification(
         thresholds=(1.0 if metric == "cosine" else 0.0) - used / scale,
@@ -240,13 +237,6 @@ def verify_pairs(
         protocol=protocol,
         metric=metric,
     )
-
-
-def _numbers_of_pairs(labels: Labels) -> tuple[int, int]:
-    people = labels.query_ids != JUNK
-    same = int((labels.ends - labels.starts)[people].sum())
-    everyone = int(people.sum()) * (len(labels.gallery_ids) - len(labels.junk))
-    return int(labels.matches.sum()), everyone - same
 
 
 def _upper_bound(query: Array, gallery: Array, metric: str) -> float:

@@ -24,7 +24,7 @@ from osnet.files import atomic_write
 from osnet.image_files import decoded
 from osnet.report import activation, charts
 from osnet.report.identity_map import identity_map
-from osnet.report.matches import MATCH, NON_MATCH, RankedImage, by_difficulty, confusions, nearest, ranked_lists
+from osnet.report.matches import MATCH, NON_MATCH, by_difficulty, confusions, ranked_lists
 from osnet.variants import size_text
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from osnet.data.records import Record
     from osnet.evaluation.evaluate import Evaluation
     from osnet.evaluation.verification import OperatingPoint, Verification
-    from osnet.report.matches import Nearest
 
 FILE = "report.html"
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -93,39 +92,45 @@ def write_report(
         DependencyError, DiskError: as `prepare_folder`.
         ImageError: an image of the data set cannot be read.
     """
+    import jinja2
+
     root = prepare_folder(folder)
-    near = nearest(evaluation)
-    groups = _groups(by_difficulty(evaluation, near), lists)
-    confused = confusions(evaluation, near)
+    groups = _groups(by_difficulty(evaluation).tolist(), lists)
+    confused = confusions(evaluation)
     pairs, point = _threshold(evaluation, fpr)
-    pictures, failed = _pictures(evaluation, near, groups, confused, pairs, point)
+    pictures, failed = _pictures(evaluation, groups, confused, pairs, point)
     summary = evaluation.to_dict(thresholds=True)
+    if not pairs:
+        summary["open_set"] = None
+    points = [
+        *(summary["verification"] or {}).get("operating_points", ()),
+        *(summary["open_set"] or {}).get("alarm_points", ()),
+    ]
+    enrolled = np.isin(evaluation.labels["query_ids"], evaluation.labels["gallery_ids"])
     model, data = last_part(evaluation.model), last_part(str(evaluation.data.root))
-    unenrolled = summary["open_set"] if pairs else None
-    html = _environment().from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+    # Everything is escaped: names of files and people come from the data.
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.globals["percent"] = lambda fraction: f"{100 * fraction:.1f}"
+    html = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         title=title or f"{model} on {data}: re-identification report",
         version=__version__,
         model=model,
         data=data,
-        network=evaluation.weights.variant.name,
         summary=summary,
-        claim=summary["claim"],
         groups=[
             {"name": name, "rows": _rows(evaluation, queries, list_length)}
             for name, queries in groups.items()
             if queries
         ],
-        confusions=[_confusion(evaluation, near, query) for query in confused],
-        confusions_lead=_confusions_lead(near, confused),
-        verification=summary["verification"],
+        confusions=[_confusion(evaluation, query) for query in confused],
+        fooled=int((evaluation.nearest.margin[confused] <= 0).sum()),
         point=point,
         failed=failed,
-        warnings=_warnings(summary["verification"], unenrolled),
-        unenrolled=unenrolled,
-        unenrolled_note=_unenrolled_note(evaluation) if unenrolled else "",
+        warnings=[one["warning"] for one in points if one["warning"]],
+        held_out=bool(enrolled.all()),
         pictures={name: _uri(content, "png") if content else "" for name, content in pictures.items()},
         how=_how(evaluation, summary),
-    )  # fmt: skip
+    )
     for name, content in pictures.items():
         if content:
             atomic_write(root / f"{name}.png", content)
@@ -133,20 +138,10 @@ def write_report(
     return root / FILE
 
 
-def _environment() -> Any:
-    import jinja2
-
-    # Everything is escaped: names of files and people come from the data.
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.globals["percent"] = lambda fraction: f"{100 * fraction:.1f}"
-    return environment
-
-
-def _groups(ordered: Any, lists: int) -> dict[str, list[int]]:
+def _groups(ordered: list[int], lists: int) -> dict[str, list[int]]:
     """Pick the worst, median and best queries, none twice."""
-    places = ordered.tolist()
-    each = min(lists, max(1, len(places) // 3))
-    worst, rest = places[::-1][:each], places[: max(0, len(places) - each)]
+    each = min(lists, max(1, len(ordered) // 3))
+    worst, rest = ordered[::-1][:each], ordered[: max(0, len(ordered) - each)]
     best, rest = rest[:each], rest[each:]
     middle = max(0, (len(rest) - each) // 2)
     return {"Worst queries": worst, "Median queries": rest[middle : middle + each], "Best queries": best}
@@ -165,18 +160,18 @@ def _threshold(evaluation: Evaluation, fpr: float | None) -> tuple[Verification 
 
 def _pictures(
     evaluation: Evaluation,
-    near: Nearest,
     groups: dict[str, list[int]],
     confused: Sequence[int],
     pairs: Verification | None,
     point: OperatingPoint | None,
 ) -> tuple[dict[str, bytes], list[str]]:
     """Draw each chart as PNG (empty if there is nothing to draw), and one line for each that failed."""
+    near = evaluation.nearest
     shown = [query for queries in groups.values() for query in queries]
     paths, captions = [], []
     for query in list(dict.fromkeys([*confused, *shown]))[:6]:
         record = evaluation.query[query]
-        is_wrong = near.non_match[query] <= near.match[query]
+        is_wrong = near.margin[query] <= 0
         place = int((near.non_match_place if is_wrong else near.match_place)[query])
         first = evaluation.gallery[place]
         paths += [record.path, first.path]
@@ -203,53 +198,33 @@ def _pictures(
 
 
 def _rows(evaluation: Evaluation, queries: Sequence[int], count: int) -> list[dict[str, Any]]:
+    """Each query with its ranked list."""
     rows = []
     for query, images in zip(queries, ranked_lists(evaluation, queries, count=count)):
-        precision = evaluation.ranking.average_precision[query]
         tiles, left = [], int(evaluation.ranking.matches[query])
-        for image in images:
-            tiles.append(_ranked(evaluation, image, left))
+        for image in images:  # `left`: matches at this rank or later
+            kind = "late" if image.verdict == NON_MATCH and not left else image.verdict.replace(" ", "-")
+            above = f"{image.similarity:.2f}" if image.rank is None else f"{image.rank} · {image.similarity:.2f}"
+            tiles.append(_tile(evaluation, evaluation.gallery[image.place], kind, above))
             left -= image.verdict == MATCH
-        title = _tile(evaluation, evaluation.query[query], "query", f"AP {100 * precision:.1f}")
-        rows.append({"query": title, "images": tiles})
+        precision = f"AP {100 * evaluation.ranking.average_precision[query]:.1f}"
+        rows.append({"query": _tile(evaluation, evaluation.query[query], "query", precision), "images": tiles})
     return rows
 
 
-def _ranked(evaluation: Evaluation, image: RankedImage, left: int) -> dict[str, Any]:
-    """`left`: number of matches at this rank or later."""
-    above = f"{image.similarity:.2f}"
-    if image.rank is not None:
-        above = f"{image.rank} · {above}"
-    kind = "late" if image.verdict == NON_MATCH and not left else image.verdict.replace(" ", "-")
-    return _tile(evaluation, evaluation.gallery[image.place], kind, above)
-
-
-def _confusion(evaluation: Evaluation, near: Nearest, query: int) -> list[dict[str, Any]]:
-    match, non_match = int(near.match_place[query]), int(near.non_match_place[query])
+def _confusion(evaluation: Evaluation, query: int) -> list[dict[str, Any]]:
+    """A query, its nearest match and its nearest non-match, the nearer one first."""
+    near = evaluation.nearest
+    found = [(near.non_match[query], "non-match", near.non_match_place[query])]
+    if near.match_place[query] >= 0:
+        found.append((near.match[query], "match", near.match_place[query]))
     tiles = [_tile(evaluation, evaluation.query[query], "query", "query")]
-    found = [(near.non_match[query], "non-match", non_match)]
-    if match >= 0:
-        found.append((near.match[query], "match", match))
     features = evaluation.query_features[query]
     for _, kind, place in sorted(found):
         other = evaluation.gallery_features[place]
         similarity = features @ other if evaluation.metric == "cosine" else -np.sum((features - other) ** 2)
         tiles.append(_tile(evaluation, evaluation.gallery[place], kind, f"{similarity:.2f}"))
     return tiles
-
-
-def _confusions_lead(near: Nearest, confused: Sequence[int]) -> str:
-    fooled = int(sum(near.non_match[query] <= near.match[query] for query in confused))
-    if not fooled:
-        return (
-            "Every query has a match at rank 1. These have the most similar non-matches; each is shown with its "
-            "nearest match."
-        )
-    others = f", then {len(confused) - fooled} with a match at rank 1" if fooled < len(confused) else ""
-    return (
-        f"Queries with the most similar non-matches: {fooled} with a non-match at rank 1{others}. "
-        "Beside each query: its nearest match and its nearest non-match, the nearer one first."
-    )
 
 
 def _tile(evaluation: Evaluation, record: Record, kind: str, above: str) -> dict[str, Any]:
@@ -284,22 +259,6 @@ def _thumbnail(path: Path) -> str:
 
 def _uri(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _warnings(verification: dict[str, Any] | None, unenrolled: dict[str, Any] | None) -> list[str]:
-    points = [*(verification or {}).get("operating_points", ()), *(unenrolled or {}).get("alarm_points", ())]
-    return [point["warning"] for point in points if point["warning"]]
-
-
-def _unenrolled_note(evaluation: Evaluation) -> str:
-    unenrolled = int(evaluation.open_set.unenrolled.sum())
-    known = np.isin(evaluation.labels["query_ids"], evaluation.labels["gallery_ids"]).all()
-    how = "of people who were removed from the gallery for this figure" if known else "of people not in the gallery"
-    return (
-        f"Unenrolled: {unenrolled:,} queries {how}. DIR: the fraction of the enrolled queries whose most similar "
-        "gallery image is a match and reaches the threshold. False alarm rate: the fraction of the unenrolled "
-        "queries with a gallery image that reaches it."
-    )
 
 
 def _how(evaluation: Evaluation, summary: dict[str, Any]) -> list[tuple[str, str]]:

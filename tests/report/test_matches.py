@@ -12,7 +12,7 @@ from osnet.data.records import DataSet, Record
 from osnet.evaluation.evaluate import Evaluation
 from osnet.evaluation.ranking import rank
 from osnet.evaluation.rerank import rerank
-from osnet.report.matches import MATCH, NON_MATCH, NOT_COUNTED, by_difficulty, confusions, nearest, ranked_lists
+from osnet.report.matches import MATCH, NON_MATCH, NOT_COUNTED, by_difficulty, confusions, ranked_lists
 from tests.oracles import ranking as oracle
 from tests.recipe import recipe_weights
 
@@ -87,7 +87,7 @@ def verdict(evaluation: Evaluation, query: int, place: int) -> str:
 def test_nearest_and_ranked_lists_are_those_of_plain_loops(metric: str, protocol: str) -> None:
     evaluation = made_up(3, noise=3, metric=metric, protocol=protocol)
     matrix = plain(evaluation)
-    near = nearest(evaluation)
+    near = evaluation.nearest
     queries = range(len(evaluation.query))
     lists = ranked_lists(evaluation, list(queries), count=10, not_counted=3)
     for query in queries:
@@ -127,7 +127,7 @@ def test_reranked_lists_stand_in_the_reranked_order_with_plain_similarities() ->
     similarities = [one.similarity for one in answers]
     assert similarities != sorted(similarities, reverse=True)
     assert similarities[0] == pytest.approx(1 - plain(evaluation)[2][answers[0].place], abs=1e-5)
-    near = nearest(evaluation)
+    near = evaluation.nearest
     assert near.match[2] == min(
         evaluation.distances[2, place] for place in range(40) if verdict(evaluation, 2, place) == MATCH
     )
@@ -135,8 +135,8 @@ def test_reranked_lists_stand_in_the_reranked_order_with_plain_similarities() ->
 
 def test_queries_are_ordered_by_precision_then_margin() -> None:
     evaluation = made_up(7, noise=2.5)
-    near = nearest(evaluation)
-    order = by_difficulty(evaluation, near)
+    near = evaluation.nearest
+    order = by_difficulty(evaluation)
     precision = evaluation.ranking.average_precision[order]
     assert sorted(order.tolist()) == np.flatnonzero(evaluation.ranking.matches > 0).tolist()
     for i in range(len(order) - 1):
@@ -145,8 +145,8 @@ def test_queries_are_ordered_by_precision_then_margin() -> None:
 
 def test_confusions_name_each_pair_of_people_once_and_the_fooled_first() -> None:
     evaluation = made_up(9, queries=40, noise=3)
-    near = nearest(evaluation)
-    found = confusions(evaluation, near, count=6)
+    near = evaluation.nearest
+    found = confusions(evaluation, count=6)
     pairs = [
         frozenset((evaluation.query[q].person, evaluation.gallery[int(near.non_match_place[q])].person)) for q in found
     ]
