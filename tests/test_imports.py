@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "osnet"
 HEAVY = ("mindspore", "openvino", "torch", "onnx", "numpy", "PIL", "requests", "yaml", "numba", "matplotlib", "pyarrow")
-NEEDS_MINDSPORE = {"models/network.py"}
+NEEDS_MINDSPORE = {"models/network.py", "inference/backends/mindspore.py"}
 
 LAYERS: list[tuple[str, ...]] = [
     (

@@ -34,16 +34,20 @@ def add_to(app: typer.Typer) -> None:
 
 def export(
     model: ModelArgument,
-    out: Annotated[Path, typer.Argument(metavar="FILE", help="File to write: .onnx or .xml (OpenVINO).")],
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="File to write: .onnx, .xml (OpenVINO) or .mindir.")],
     consumer: Annotated[
         Optional[str],
-        typer.Option("--for", metavar="PROGRAM", help="boxmot, ultralytics, deepstream, triton or openvino."),
+        typer.Option(
+            "--for", metavar="PROGRAM", help="boxmot, ultralytics, deepstream, triton, openvino or mindspore-lite."
+        ),
     ] = None,
     input: Annotated[Optional[str], typer.Option(help="What it takes: normalized (default), unit or bytes.")] = None,
     layout: Annotated[Optional[str], typer.Option(help="nchw (default), or nhwc with --input bytes.")] = None,
     any_size: Annotated[bool, typer.Option("--any-size", help="Resize inside; with --layout nhwc.")] = False,
     size: Size = None,
-    batch: Annotated[Optional[int], typer.Option(help="Images at once; default: any number.")] = None,
+    batch: Annotated[
+        Optional[str], typer.Option(metavar="N[,N]", help="Images at once; default: any number. Several: a file each.")
+    ] = None,
     precision: Annotated[str, typer.Option(help="fp32 or fp16.")] = "fp32",
     images: Images = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
@@ -58,27 +62,44 @@ def export(
     """Write a network to a file that another program runs, and compare its features before it appears."""
     from osnet.exporting.export import export as write
 
-    result = write(
-        model,
-        out,
-        consumer=consumer,
-        input=input,
-        layout=layout,
-        any_size=any_size,
-        size=read_size(size),
-        batch=batch,
-        precision=precision,
-        images=found_images(images),
-        overwrite=overwrite,
-        **fetch_keywords(cache_dir, offline, mirror, allow_host, allow_http, timeout),
-    )
+    results = [
+        write(
+            model,
+            path,
+            consumer=consumer,
+            input=input,
+            layout=layout,
+            any_size=any_size,
+            size=read_size(size),
+            batch=count,
+            precision=precision,
+            images=found_images(images),
+            overwrite=overwrite,
+            **fetch_keywords(cache_dir, offline, mirror, allow_host, allow_http, timeout),
+        )
+        for path, count in _batches(out, batch)
+    ]
     if as_json:
-        print_json(result.to_dict())
+        print_json([result.to_dict() for result in results] if len(results) > 1 else results[0].to_dict())
         return
-    say(
-        f"{', '.join(map(str, result.files))}: {result.precision}, cosine to osnet embed on {result.images} images: "
-        f"mean {result.mean_cosine:.6f}, least {result.least_cosine:.6f}"
-    )
+    for result in results:
+        say(
+            f"{', '.join(map(str, result.files))}: {result.precision}, cosine to osnet embed on {result.images} "
+            f"images: mean {result.mean_cosine:.6f}, least {result.least_cosine:.6f}"
+        )
+
+
+def _batches(out: Path, batch: Optional[str]) -> list[tuple[Path, Optional[int]]]:
+    """The file for each batch that ``--batch`` names; ``a-b8.onnx`` for a batch of 8 where there are several."""
+    from osnet.errors import OptionError
+
+    if batch is None:
+        return [(out, None)]
+    words = batch.split(",")
+    if not all(word.strip().isdecimal() and int(word) > 0 for word in words):
+        raise OptionError(f"--batch: expected an integer of at least 1, or several as 1,8, got {batch!r}")
+    counts = list(dict.fromkeys(int(word) for word in words))
+    return [(out.with_name(f"{out.stem}-b{n}{out.suffix}") if len(counts) > 1 else out, n) for n in counts]
 
 
 def verify_file(

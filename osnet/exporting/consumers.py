@@ -96,6 +96,17 @@ CONSUMERS: dict[str, Consumer] = {
         Consumer("deepstream", "DeepStream 7", (".onnx",), "bytes", "nchw", None, bilinear, None, _nothing),
         Consumer("triton", "Triton", (".onnx", ".xml"), "bytes", "nhwc", None, antialiased, None, _nothing),
         Consumer("openvino", "OpenVINO", (".xml", ".onnx"), "bytes", "nhwc", None, antialiased, None, _nothing),
+        Consumer(
+            "mindspore-lite",
+            "MindSpore Lite",
+            (".mindir", ".onnx"),
+            "normalized",
+            "nchw",
+            1,
+            antialiased,
+            None,
+            _nothing,
+        ),
     )
 }
 

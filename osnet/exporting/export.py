@@ -92,7 +92,8 @@ def export(
 
     Args:
         model: any model reference (see `osnet.read_weights`).
-        path: ``.onnx``, or ``.xml`` (OpenVINO, with a ``.bin`` beside it).
+        path: ``.onnx``; ``.xml`` (OpenVINO, with a ``.bin`` beside it); or ``.mindir`` (MindSpore, which must be
+            installed).
         consumer: ``boxmot``, ``ultralytics``, ``deepstream``, ``triton``, ``openvino`` or ``mindspore-lite``: chooses
             input, layout and batch as that program needs them, and writes the files that it wants beside it.
         input: ``normalized`` (default), ``unit`` or ``bytes``, see `osnet.models.input_format.InputFormat`.
@@ -100,7 +101,7 @@ def export(
         any_size: the file takes images of any size and resizes them itself, as Pillow's bilinear filter does; with
             ``layout="nhwc"``.
         size: height and width of the input; None for the size that the checkpoint was trained at.
-        batch: images at once; None for any number.
+        batch: images at once; None for any number, or 1 for ``.mindir``.
         precision: ``fp32`` or ``fp16``. OpenVINO's fp16 keeps the weights in float16 and computes in float32 on CPU.
         images: paths, PIL images or arrays to compare the features on; None for drawn people.
         overwrite: replace files that are there.
@@ -177,6 +178,8 @@ def _input_format(
     """
     if suffix not in _WRITERS:
         raise OptionError(f"expected a file ending in {', '.join(_WRITERS)}, got {suffix or 'no suffix'!r}")
+    if batch is None and suffix == ".mindir":
+        batch = 1
     if consumer is None:
         return InputFormat(
             input or "normalized",
@@ -249,8 +252,8 @@ class _Job:
 def _write_onnx(job: _Job) -> None:
     from osnet.models.onnx_graph import build_onnx
 
-    texts = {f"{METADATA}.{key}": value for key, value in job.metadata.items()}
-    model = build_onnx(job.weights, job.input_format, half=job.precision == "fp16", metadata=texts)
+    half = job.precision == "fp16"
+    model = build_onnx(job.weights, job.input_format, half=half, metadata=_prefixed(job.metadata))
     job.path.write_bytes(model.SerializeToString())
 
 
@@ -263,4 +266,20 @@ def _write_openvino(job: _Job) -> None:
     import_openvino().save_model(graph, str(job.path), compress_to_fp16=job.precision == "fp16")
 
 
-_WRITERS: dict[str, Callable[[_Job], None]] = {".onnx": _write_onnx, ".xml": _write_openvino}
+def _write_mindir(job: _Job) -> None:
+    from osnet.models.mindir import write_mindir
+
+    if job.precision != "fp32":
+        raise OptionError(f"precision {job.precision!r}: a .mindir file is written in fp32; expected 'fp32'")
+    write_mindir(job.weights, job.path, job.input_format, _prefixed(job.metadata))
+
+
+def _prefixed(metadata: dict[str, str]) -> dict[str, str]:
+    return {f"{METADATA}.{key}": value for key, value in metadata.items()}
+
+
+_WRITERS: dict[str, Callable[[_Job], None]] = {
+    ".onnx": _write_onnx,
+    ".xml": _write_openvino,
+    ".mindir": _write_mindir,
+}

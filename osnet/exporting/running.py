@@ -11,6 +11,7 @@ import numpy as np
 from osnet.inference.images import prepare
 from osnet.models.artefact import artefact_kind, import_onnxruntime
 from osnet.models.input_format import InputFormat, fill
+from osnet.models.mindir import open_mindir
 from osnet.models.openvino_graph import openvino_core
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def run_file(path: Path, input_format: InputFormat, pictures: Sequence[NDArray[n
 
 def open_file(path: Path) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
     """The file at `path` as a function of its input tensor."""
+    if artefact_kind(path) == "mindspore":
+        return open_mindir(path)
     if artefact_kind(path) == "onnx":
         onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()

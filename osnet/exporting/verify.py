@@ -16,7 +16,7 @@ from osnet.exporting.running import open_file
 from osnet.files import PathLike
 from osnet.inference.embedder import Embedder
 from osnet.inference.images import ImageLike, load_image
-from osnet.models.artefact import Interface, artefact_kind, read_interface
+from osnet.models.artefact import SUFFIXES, Interface, artefact_kind, read_interface
 from osnet.models.load import ModelLike, read_weights
 from osnet.variants import INPUT_HEIGHT, INPUT_WIDTH
 
@@ -73,7 +73,7 @@ def verify(
     """Run an exported file on images as `consumer` does, and compare the features with `Embedder`.
 
     Args:
-        path: ``.onnx`` or ``.xml``, exported by this package or by others.
+        path: ``.onnx``, ``.xml`` or ``.mindir``, exported by this package or by others.
         consumer: the program whose preprocessing is replayed, see `export`.
         model: the weights that the file was made from; None for what the file says.
         images: paths, PIL images or arrays; None for drawn people.
@@ -87,7 +87,7 @@ def verify(
     """
     path, program = Path(path), get_consumer(consumer)
     if artefact_kind(path) is None:
-        raise OptionError(f"expected a file ending in .onnx or .xml, got {str(path)!r}")
+        raise OptionError(f"expected a file ending in {', '.join(SUFFIXES)}, got {str(path)!r}")
     interface = read_interface(path)
     weights = _weights(path, interface, model, fetch)
     pictures = [np.asarray(load_image(image)) for image in images] if images is not None else draw_people(DRAWN_IMAGES)

@@ -1,4 +1,4 @@
-"""Networks in files that other programs run: ``.onnx``, and OpenVINO's ``.xml`` with its ``.bin``."""
+"""Networks in files that other programs run: ``.onnx``, OpenVINO's ``.xml`` with its ``.bin``, and ``.mindir``."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from osnet.variants import FEATURE_DIM, INPUT_HEIGHT, INPUT_WIDTH
 if TYPE_CHECKING:
     from osnet.checkpoint.weights import Weights
 
-SUFFIXES = {".onnx": "onnx", ".xml": "openvino"}
+SUFFIXES = {".onnx": "onnx", ".xml": "openvino", ".mindir": "mindspore"}
 
 METADATA = "osnet"
-"""Where a file keeps what `osnet.export` wrote: ``osnet.*`` in ONNX's ``metadata_props``, ``osnet`` in ``rt_info``."""
+"""Where a file keeps what `osnet.export` wrote: ``osnet.*`` in ONNX's ``metadata_props`` and in MINDIR's ``user_info``,
+``osnet`` in OpenVINO's ``rt_info``."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Artefact:
 
     Attributes:
         path: of the file.
-        kind: ``onnx`` or ``openvino``.
+        kind: ``onnx``, ``openvino`` or ``mindspore``.
         sha256: of its bytes; of ``.xml`` and ``.bin`` together.
         input_format: how it is fed.
         network: such as ``osnet_x0_25``; the file's name without suffix where the file does not say.
@@ -61,7 +62,7 @@ class Artefact:
 
 
 def artefact_kind(model: object) -> str | None:
-    """``onnx`` or ``openvino`` from the suffix of a file's name, None for everything else."""
+    """``onnx``, ``openvino`` or ``mindspore`` from the suffix of a file's name, None for everything else."""
     return SUFFIXES.get(Path(model).suffix.lower()) if isinstance(model, (str, os.PathLike)) else None
 
 
@@ -75,14 +76,14 @@ def read_artefact(path: PathLike, values: str | None = None) -> Artefact:
     """The exported network in the file at `path`.
 
     Args:
-        path: ``.onnx`` or ``.xml``.
+        path: ``.onnx``, ``.xml`` or ``.mindir``.
         values: ``normalized``, ``unit`` or ``bytes``: what its input takes, for a file that does not say it itself.
 
     Raises:
         CheckpointError: the file cannot be read, is damaged, or has not one input of images.
         WeightsError: its features are not (B, 512).
         OptionError: the file does not say what its input takes, and `values` does not either, or they differ.
-        DependencyError: onnxruntime, which reads ``.onnx``, is missing.
+        DependencyError: onnxruntime, which reads ``.onnx``, or MindSpore, which reads ``.mindir``, is missing.
     """
     path = Path(path)
     kind = artefact_kind(path)
@@ -132,10 +133,11 @@ def read_interface(path: Path) -> Interface:
 
     Raises:
         CheckpointError: the file cannot be read, or is damaged.
-        DependencyError: onnxruntime, which reads ``.onnx``, is missing.
+        DependencyError: onnxruntime, which reads ``.onnx``, or MindSpore, which reads ``.mindir``, is missing.
     """
+    readers = {"onnx": _read_onnx, "openvino": _read_openvino, "mindspore": _read_mindir}
     try:
-        return _read_openvino(path) if artefact_kind(path) == "openvino" else _read_onnx(path)
+        return readers[str(artefact_kind(path))](path)
     except DependencyError:
         raise
     except Exception as error:
@@ -175,9 +177,7 @@ def _read_onnx(path: Path) -> Interface:
         tuple(n if isinstance(n, int) and n > 0 else None for n in put.shape) for put in (source, features)
     )
     dtype = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}.get(source.type, source.type)
-    texts = session.get_modelmeta().custom_metadata_map
-    prefix = f"{METADATA}."
-    metadata = {key[len(prefix) :]: value for key, value in texts.items() if key.startswith(prefix)}
+    metadata = _ours(session.get_modelmeta().custom_metadata_map)
     return Interface(source.name, dtype, shape, output, metadata)
 
 
@@ -193,6 +193,19 @@ def _read_openvino(path: Path) -> Interface:
     if model.has_rt_info([METADATA]):
         metadata = {key: value.astype(str) for key, value in model.get_rt_info([METADATA]).astype(dict).items()}
     return Interface(source.get_any_name(), dtype, shape, output, metadata)
+
+
+def _read_mindir(path: Path) -> Interface:
+    from osnet.models.mindir import read_mindir
+
+    name, shape, output, texts = read_mindir(path)
+    return Interface(name, "float32", shape, output, _ours(texts))
+
+
+def _ours(texts: Mapping[str, str]) -> dict[str, str]:
+    """What `export` wrote among the `texts` of a file."""
+    prefix = f"{METADATA}."
+    return {key[len(prefix) :]: value for key, value in texts.items() if key.startswith(prefix)}
 
 
 def import_onnxruntime() -> Any:

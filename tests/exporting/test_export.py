@@ -103,7 +103,7 @@ def test_files_that_are_there_stay_unless_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("a.tflite", {}, r"expected a file ending in \.onnx, \.xml, got '\.tflite'"),
+        ("a.tflite", {}, r"expected a file ending in \.onnx, \.xml, \.mindir, got '\.tflite'"),
         ("a.xml", {"consumer": "ultralytics"}, r"Ultralytics .* takes \.onnx, got '\.xml'"),
         ("a.onnx", {"consumer": "boxmot", "input": "unit"}, "input: BoxMOT .* feeds 'normalized', got 'unit'"),
         ("a.onnx", {"consumer": "boxmt"}, "consumer: expected one of .*did you mean 'boxmot'"),

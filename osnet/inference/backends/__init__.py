@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, Union
 from osnet.checks import check_choice
 from osnet.errors import OptionError
 from osnet.models.artefact import Artefact
+from osnet.models.load import require_mindspore
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 Source = Union["Weights", Artefact]
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "fast")
+_RUN_BY = {"onnx": ("onnxruntime", "openvino"), "openvino": ("openvino",), "mindspore": ("mindspore",)}
 BACKENDS = ("auto", "openvino", "onnxruntime", "mindspore")
 
 
@@ -68,7 +70,8 @@ def create_backend(
     """The backend `name` with the network `source` loaded.
 
     Args:
-        name: ``openvino``, ``onnxruntime``, ``mindspore``, or ``auto``: OpenVINO, but ONNX Runtime for ``.onnx``.
+        name: ``openvino``, ``onnxruntime``, ``mindspore``, or ``auto``: OpenVINO, but ONNX Runtime for ``.onnx`` and
+            MindSpore for ``.mindir``.
         source: weights, or an exported network.
         precision: ``fp32`` or ``auto``: as the file computes, fp32 for weights; ``bf16``; ``fp16``; or ``fast``: bf16
             (OpenVINO) or fp16 (a GPU) where the device computes with it natively.
@@ -85,19 +88,18 @@ def create_backend(
     check_choice("precision", precision, PRECISIONS)
     kind = source.kind if isinstance(source, Artefact) else None
     if name == "auto":
-        name = "onnxruntime" if kind == "onnx" else "openvino"
+        name = "onnxruntime" if kind == "onnx" else kind or "openvino"
+    if kind is not None and name not in _RUN_BY[kind]:
+        raise OptionError(f"backend {name!r} cannot run {source.source}; expected {' or '.join(_RUN_BY[kind])}")
     if name == "openvino":
         from osnet.inference.backends.openvino import OpenVINOBackend
 
         return OpenVINOBackend(source, precision, size, batch_size, device, forked=forked)
     if name == "onnxruntime":
-        if kind == "openvino":
-            raise OptionError(f"backend 'onnxruntime' runs .onnx files; use 'openvino' for {source.source}")
         from osnet.inference.backends.onnxruntime import OnnxRuntimeBackend
 
         return OnnxRuntimeBackend(source, precision, size, batch_size, device)
-    if isinstance(source, Artefact):
-        raise OptionError(f"backend 'mindspore' runs weights, not {source.source}; use backend 'auto'")
+    require_mindspore()
     from osnet.inference.backends.mindspore import MindSporeBackend
 
     return MindSporeBackend(source, precision, size, batch_size, device)
