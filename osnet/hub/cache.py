@@ -26,6 +26,7 @@ from osnet.errors import CacheError, DiskError, LockError
 from osnet.files import open_regular
 from osnet.hub import catalog, urls
 from osnet.hub.card import Card
+from osnet.hub.settings import MAX_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -52,16 +53,15 @@ def cache_path(cache: Path, card: Card) -> Path:
     return cache / card.user_id.lower() / card.mindspore_version / urls.file_name(card.checkpoint.link)
 
 
-def read(path: Path, *, max_bytes: int, keep: bool = False) -> Content | None:
+def read(path: Path, *, keep: bool = False) -> Content | None:
     """Hash the regular file `path`; ``None`` when nothing is there.
 
     Args:
         path: links are followed.
-        max_bytes: a longer file is refused unread.
         keep: return the hashed bytes as well.
 
     Raises:
-        CacheError: a folder, FIFO or other special file, a dangling link, too long, or not readable.
+        CacheError: a folder, FIFO or other special file, a dangling link, longer than `MAX_BYTES`, or not readable.
     """
     try:
         file = open_regular(path)
@@ -73,8 +73,8 @@ def read(path: Path, *, max_bytes: int, keep: bool = False) -> Content | None:
         raise CacheError(f"{path}: expected a readable file, got {error.strerror!r}; look at it or move it") from None
     with file:
         state = os.fstat(file.fileno())
-        if state.st_size > max_bytes:
-            raise CacheError(f"{path}: expected at most {max_bytes} bytes, got {state.st_size}; move it away")
+        if state.st_size > MAX_BYTES:
+            raise CacheError(f"{path}: expected at most {MAX_BYTES} bytes, got {state.st_size}; move it away")
         try:
             return hash_file(file, keep=keep)
         except OSError as error:
@@ -99,12 +99,11 @@ class Search:
 
     Args:
         sha256: of the file that is looked for.
-        max_bytes: a longer file is refused unread.
-        keep: give the hashed bytes as well.
+        keep: return the hashed bytes as well.
     """
 
-    def __init__(self, sha256: str, *, max_bytes: int, keep: bool = False) -> None:
-        self._sha256, self._max_bytes, self._keep = sha256, max_bytes, keep
+    def __init__(self, sha256: str, *, keep: bool = False) -> None:
+        self._sha256, self._keep = sha256, keep
         self._others: dict[tuple[int, ...], str] = {}
 
     def at(self, path: Path) -> tuple[Path, Content] | None:
@@ -112,7 +111,7 @@ class Search:
         stamp = _stamp(path)
         if stamp in self._others:
             return None
-        content = read(path, max_bytes=self._max_bytes, keep=self._keep)
+        content = read(path, keep=self._keep)
         if content is None or content.sha256 == self._sha256:
             return None if content is None else (path, content)
         self._others[stamp] = content.sha256

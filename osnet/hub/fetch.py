@@ -33,7 +33,7 @@ class VerifiedFile:
     """A file whose SHA-256 is the card's.
 
     Attributes:
-        path: where it stands.
+        path: of the file.
         data: the very bytes that were hashed. Parse these: the file may change at any time.
         sha256: 64 hexadecimal digits, lower case.
         card: the card asked for.
@@ -95,17 +95,17 @@ def resolve(model: Model) -> Card:
 def obtain(
     card: Card, settings: Settings, *, force: bool = False, progress: bool | None = None, keep: bool = False
 ) -> tuple[Path, cache.Content]:
-    """Where `card`'s checkpoint stands, verified, and what was hashed; see `fetch`."""
+    """The path of `card`'s checkpoint, verified, and what was hashed; see `fetch`."""
     if force and settings.offline:
         raise OptionError("force: expected no force when offline, got both; downloading again needs the network")
     deadline = time.monotonic() + settings.timeout
-    sha256, most = card.checkpoint.sha256, settings.limits.max_bytes
+    sha256 = card.checkpoint.sha256
     final = cache.cache_path(settings.cache, card)
     beside = file_beside(card) or final
     published = cache.published(settings.cache, sha256)
-    search = cache.Search(sha256, max_bytes=most, keep=keep)
+    search = cache.Search(sha256, keep=keep)
     if force:
-        cache.read(final, max_bytes=most)  # refuses a folder, FIFO or broken link there
+        cache.read(final)  # refuses a folder, FIFO or broken link there
     else:
         found = search.at(beside) or search.at(final) or search.among((*published, *cache.files(settings.cache)))
         for path in dict.fromkeys((beside, final)):
@@ -119,7 +119,7 @@ def obtain(
         from osnet.hub.partial import store
 
         cache.make_folder(settings.cache)
-        return final, store(final, local, sha256, most, keep=keep)
+        return final, store(final, local, sha256, keep=keep)
     if settings.offline:
         raise _not_cached(card, final, search.other_at(final))
     rules = urls.rules(
@@ -163,13 +163,13 @@ def file_beside(card: Card) -> Path | None:
 
 def _in_folders(card: Card, links: tuple[str, ...], settings: Settings) -> bytes | None:
     """The bytes of `card`'s checkpoint, from the first of the mirrors on this machine that has them."""
-    sha256, most = card.checkpoint.sha256, settings.limits.max_bytes
+    sha256 = card.checkpoint.sha256
     for folder in settings.folders:
         places = (cache.cache_path(folder, card), *urls.paths(links, folder)) if os.path.isdir(folder) else (folder,)  # noqa: PTH112
         seen = "nothing"
         for path in dict.fromkeys(places):
             try:
-                content = cache.read(path, max_bytes=most, keep=True)
+                content = cache.read(path, keep=True)
             except CacheError as error:
                 seen = str(error)
                 continue
@@ -198,16 +198,12 @@ def _download(
     from osnet.hub.download import download, progress_bar
     from osnet.hub.partial import Partial
 
-    limits = settings.limits
-    with (
-        Partial(final, card.checkpoint.sha256, limits.max_bytes) as partial,
-        progress_bar(final.name, progress) as report,
-    ):
+    with Partial(final, card.checkpoint.sha256) as partial, progress_bar(final.name, progress) as report:
         content = download(
             urls.download_urls(links, settings.mirrors),
             partial,
             rules=rules,
-            limits=limits,
+            limits=settings.limits,
             deadline=deadline,
             progress=report,
             keep=keep,

@@ -12,7 +12,7 @@ from pathlib import Path
 from osnet.errors import CacheError, HashError, UnknownModelError, UrlError
 from osnet.hub import cache, catalog, partial, urls
 from osnet.hub.card import Card
-from osnet.hub.settings import Limits, read_settings
+from osnet.hub.settings import read_settings
 
 
 class State(enum.Enum):
@@ -95,8 +95,8 @@ def add_to_cache(file: str | os.PathLike[str], cache_dir: str | os.PathLike[str]
         UnknownModelError: there is no such file.
         CacheError, DiskError: it cannot be read, or the cache cannot be written.
     """
-    root, most, path = read_settings(cache_dir=cache_dir).cache, Limits().max_bytes, Path(file)
-    content = cache.read(path, max_bytes=most, keep=True)
+    root, path = read_settings(cache_dir=cache_dir).cache, Path(file)
+    content = cache.read(path, keep=True)
     if content is None:
         raise UnknownModelError(f"{path}: expected the file of a checkpoint, found nothing; check the path")
     known = _cards(root)
@@ -104,13 +104,13 @@ def add_to_cache(file: str | os.PathLike[str], cache_dir: str | os.PathLike[str]
     if not cards:
         raise _of_no_card(path, content.sha256, known)
     uids = tuple(card.uid for card in cards)
-    search = cache.Search(content.sha256, max_bytes=most)
+    search = cache.Search(content.sha256)
     there = search.among((*cache.published(root, content.sha256), *cache.files(root)))
     if there is not None:
         return CachedFile(there[0], content.size, uids, content.sha256, State.VALID)
     cache.make_folder(root)
     final = cache.cache_path(root, cards[0])
-    partial.store(final, content.data or b"", content.sha256, most)
+    partial.store(final, content.data or b"", content.sha256)
     return CachedFile(final, content.size, uids, content.sha256, State.VALID)
 
 
@@ -166,7 +166,7 @@ def _verify(file: CachedFile, known: list[Card]) -> CachedFile:
     if file.state is State.PARTIAL:
         return file
     try:
-        content = cache.read(file.path, max_bytes=Limits().max_bytes)
+        content = cache.read(file.path)
     except CacheError as error:
         return replace(file, state=State.DAMAGED, problem=str(error))
     if content is None:

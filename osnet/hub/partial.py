@@ -22,6 +22,7 @@ from typing import BinaryIO
 from osnet.errors import CacheError
 from osnet.files import sync_folder
 from osnet.hub.cache import Content, hash_file, make_folder, refuse
+from osnet.hub.settings import MAX_BYTES
 
 _NAME = re.compile(r"\.[0-9a-f]{16}-(?P<host>[0-9a-f]{8})-(?P<process>[0-9]{1,10})-[0-9a-f]{16}\.part")
 _ours: set[str] = set()
@@ -36,11 +37,10 @@ class Partial:
         size: bytes so far; those taken over from a killed download of the same bytes included.
     """
 
-    def __init__(self, final: Path, sha256: str, max_bytes: int) -> None:
+    def __init__(self, final: Path, sha256: str) -> None:
         self.final = final
         self.sha256 = sha256
         self.size = 0
-        self._max_bytes = max_bytes
         self.path = final.parent / f".{sha256[:16]}-{_host()}-{os.getpid()}-{secrets.token_hex(8)}.part"
 
     def __enter__(self) -> Partial:
@@ -135,7 +135,7 @@ class Partial:
                 ours = not hasattr(os, "geteuid") or state.st_uid == os.geteuid()
                 if not ours or not stat.S_ISREG(state.st_mode) or state.st_nlink != 1:
                     continue
-                if adopted is not None or state.st_size > self._max_bytes:
+                if adopted is not None or state.st_size > MAX_BYTES:
                     orphan.unlink()
                     continue
                 orphan.replace(self.path)
@@ -144,14 +144,14 @@ class Partial:
         return adopted
 
 
-def store(final: Path, data: bytes, sha256: str, max_bytes: int, *, keep: bool = False) -> Content:
+def store(final: Path, data: bytes, sha256: str, *, keep: bool = False) -> Content:
     """Put `data`, which came from another place of this machine, at `final` as a download would be.
 
     Raises:
         CacheError: what is on the disk then has another SHA-256.
         DiskError, CacheError: the disk is full or refuses.
     """
-    with Partial(final, sha256, max_bytes) as partial:
+    with Partial(final, sha256) as partial:
         partial.restart()
         partial.write(data)
         content = partial.read(keep=keep)

@@ -19,6 +19,9 @@ Mirrors = Union[str, "os.PathLike[str]", Iterable[Union[str, "os.PathLike[str]"]
 DEFAULT_TIMEOUT = 1800.0
 """Seconds for a whole fetch; the published files have 30 MB."""
 
+MAX_BYTES = 1 << 30
+"""Largest file that is downloaded, or read from the cache."""
+
 _WEEK = 7 * 24 * 3600
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("", "0", "false", "no", "off")
@@ -70,7 +73,7 @@ class Limits:
         connect_timeout, read_timeout: seconds to connect, and between two reads.
     """
 
-    max_bytes: int = 1 << 30
+    max_bytes: int = MAX_BYTES
     attempts: int = 4
     backoff: float = 0.5
     longest_wait: float = 20.0

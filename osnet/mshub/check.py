@@ -11,7 +11,6 @@ from osnet.errors import CacheError, CardError, UnknownModelError
 from osnet.hub import cache, catalog, urls
 from osnet.hub.card import Card, read_card
 from osnet.hub.fetch import Model, resolve
-from osnet.hub.settings import Limits
 from osnet.mshub import package, rules
 from osnet.mshub.install import places_of, read_by_hub, receipts_in, root_of
 from osnet.variants import VARIANTS
@@ -103,7 +102,7 @@ def _card_note(card: Card, path: Path) -> tuple[bool, str]:
 
 def _checkpoint_note(card: Card, path: Path) -> tuple[bool, str]:
     try:
-        content = cache.read(path, max_bytes=Limits().max_bytes)
+        content = cache.read(path)
     except CacheError as error:
         return False, str(error)
     if content is None:

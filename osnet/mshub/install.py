@@ -25,7 +25,7 @@ from osnet.files import atomic_write, open_regular
 from osnet.hub import cache, urls
 from osnet.hub.card import Card, parse_card, read_card, render_card
 from osnet.hub.fetch import Model, VerifiedFile, fetch_verified, resolve
-from osnet.hub.settings import FetchOptions, Limits, check_fetch_options, read_settings
+from osnet.hub.settings import FetchOptions, check_fetch_options, read_settings
 from osnet.mshub import package, rules
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def _refuse_other_files(card: Card, places: Places, receipts: list[Receipt], lai
                 f"{places.checkpoint}: expected SHA-256 {sha256}, but {other.card} beside it needs {other.sha256} "
                 "under that name; osnet hub remove that card first"
             )
-    content = cache.read(places.checkpoint, max_bytes=Limits().max_bytes)
+    content = cache.read(places.checkpoint)
     if content is not None and content.sha256 != sha256 and not laid_checkpoint:
         raise CacheError(
             f"{places.checkpoint}: expected SHA-256 {sha256} or nothing, got a file with {content.sha256} "

@@ -394,7 +394,7 @@ def test_fault_68_partial_file_replaced_while_it_is_received(
 def orphan(card: Card, cache: Path) -> Path:
     """Where a killed download of the card would have left its bytes."""
     (cache / FINAL).parent.mkdir(parents=True)
-    return Partial(cache / FINAL, card.checkpoint.sha256, 1 << 30).path
+    return Partial(cache / FINAL, card.checkpoint.sha256).path
 
 
 def test_fault_69_partial_file_is_a_hard_link(
