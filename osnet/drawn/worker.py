@@ -1,11 +1,10 @@
-"""Draws a share of a data set in a process of its own:
-``python -m osnet.drawn.worker SETTINGS ROOT SHARE SHARES``.
+"""Draws a share of a data set: ``python -m osnet.drawn.worker SETTINGS ROOT SHARE SHARES``, with SETTINGS as JSON.
 
-SETTINGS is JSON. On stdout a line for each crop, its number in the plan and its digest; at the end ``done``, or
-``failed`` with the error number and text of the system's refusal.
+It prints the number of each crop in the plan and the digest of its pixels. When the disk refuses a file, the last line
+on stderr is ``errno`` and the system's number of the error.
 
-A plain process and not `multiprocessing`, so that a user's script needs no ``if __name__ == "__main__"`` and nothing is
-forked from a process in which a framework runs threads.
+This is a process of its own, and not of `multiprocessing`, so that users' scripts need no
+``if __name__ == "__main__"``, and no process with a framework's threads is forked.
 """
 
 from __future__ import annotations
@@ -16,23 +15,12 @@ from pathlib import Path
 
 from osnet.drawn.plan import Settings, draw_share
 
-
-def main(settings: str, root: str, share: str, shares: str) -> int:
-    """Exit code 0, or 1 when the disk refuses."""
+if __name__ == "__main__":
+    settings, root, share, shares = sys.argv[1:]
     try:
         for number, digest in draw_share(Settings(**json.loads(settings)), Path(root), int(share), int(shares)):
             print(number, digest.hex(), flush=True)
-    except BrokenPipeError:
-        return 1  # nobody waits for the rest
     except OSError as error:
-        print("failed", error.errno, error.strerror, flush=True)
-        return 1
-    print("done", flush=True)
-    return 0
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main(*sys.argv[1:]))
+        sys.exit(f"errno {error.errno}")
     except KeyboardInterrupt:
         sys.exit(130)

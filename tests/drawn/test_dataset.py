@@ -20,9 +20,10 @@ import PIL
 import pytest
 from PIL import Image
 
+from benchmarks.contact_sheet import contact_sheet
 from benchmarks.synthetic import rank_by_colour
 from osnet.drawn import dataset
-from osnet.drawn.dataset import DrawnSet, contact_sheet, draw_dataset
+from osnet.drawn.dataset import DrawnSet, draw_dataset
 from osnet.errors import DataError, DiskError, ImageError, OptionError, OsnetError
 
 NAME = re.compile(r"(-1|\d{4})_c(\d)s1_(\d{6})_(\d{2})\.jpg")
@@ -157,14 +158,14 @@ def test_an_empty_folder_and_missing_parents_are_taken(small: DrawnSet, tmp_path
 
 
 def test_a_folder_that_is_filled_meanwhile_keeps_what_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out, draw = tmp_path / "out", dataset._drawn
+    out, draw = tmp_path / "out", dataset._draw
 
     def rival(*args):
         out.mkdir()
         (out / "theirs").write_text("theirs")
         return draw(*args)
 
-    monkeypatch.setattr(dataset, "_drawn", rival)
+    monkeypatch.setattr(dataset, "_draw", rival)
     with pytest.raises(OptionError, match="meanwhile"):
         draw_dataset(out, workers=1, **SMALL)
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "theirs"]
