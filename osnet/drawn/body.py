@@ -1,4 +1,4 @@
-"""How a person stands and walks: from identity and pose to the shapes of a body."""
+"""How a person stands and walks: from an identity and a pose to the shapes of a body."""
 
 from __future__ import annotations
 
@@ -16,8 +16,14 @@ from osnet.drawn.solids import Point, Solids, View
 
 @dataclass(frozen=True)
 class Pose:
-    """Phase of the walk in radians, length of the stride (0 stands still, 1 walks fast), lean forward in radians, and
-    what each arm does: ``swing``, ``phone``, ``pocket`` or ``carry``."""
+    """How somebody walks.
+
+    Attributes:
+        phase: of the walk, in radians.
+        stride: its length, 0 standing still to 1 walking fast.
+        lean: forward, in radians.
+        arms: what each arm does: ``swing``, ``phone``, ``pocket`` or ``carry``.
+    """
 
     phase: float
     stride: float
@@ -70,19 +76,12 @@ class _Builder:
             knee = (side * 0.054 * g, 0.235 * h * math.sin(swing + bend * 0.35), 0.5 * h - 0.235 * h * math.cos(swing))
             shank = swing - bend * 0.75
             ankle = (side * 0.05 * g, knee[1] + 0.225 * h * math.sin(shank), knee[2] - 0.225 * h * math.cos(shank))
-            flare = 0.036 * g * loose if person.lower == "wide" else 0.027 * g * loose
-            knee_size = 0.036 * g * (1.25 if person.lower == "wide" else 1.0)
-            self.solids.limb(
-                hip,
-                knee,
-                0.056 * g * loose,
-                0.043 * g * loose if person.lower == "shorts" else knee_size * loose,
-                wardrobe.THIGH,
-            )
-            bare = person.lower in ("shorts", "skirt")
-            self.solids.limb(
-                knee, ankle, (0.034 if bare else 0.036 * loose) * g, 0.024 * g if bare else flare, wardrobe.SHIN
-            )
+            wide, bare = person.lower == "wide", person.lower in ("shorts", "skirt")
+            above_knee = 0.043 * g * loose if person.lower == "shorts" else 0.036 * g * (1.25 if wide else 1.0) * loose
+            self.solids.limb(hip, knee, 0.056 * g * loose, above_knee, wardrobe.THIGH)
+            below_knee = (0.034 if bare else 0.036 * loose) * g
+            at_ankle = 0.024 * g if bare else (0.036 if wide else 0.027) * g * loose
+            self.solids.limb(knee, ankle, below_knee, at_ankle, wardrobe.SHIN)
             tip = math.sin(shank) * 0.35
             toe = (ankle[0] + side * 0.012 * h, ankle[1] + 0.085 * h, ankle[2] - 0.02 * h + 0.085 * h * min(0.0, tip))
             heel = (ankle[0], ankle[1] - 0.012 * h, ankle[2] - 0.016 * h)
@@ -98,13 +97,12 @@ class _Builder:
                       0.092])  # fmt: skip
         b = np.array([0.04, 0.052, 0.064, 0.069 + 0.01 * slim, 0.066 + 0.006 * slim, 0.06 + 0.09 * heavy,
                       0.062 + 0.09 * heavy, 0.068 + 0.04 * heavy, 0.055])  # fmt: skip
-        self.solids.trunk(
-            self._tilt(0, 0, 0.848 * h), (0, 0, 0.465 * h), list(a * g * thick), list(b * g * thick), wardrobe.TRUNK
-        )
+        wide, deep = list(a * g * thick), list(b * g * thick)
+        self.solids.trunk(self._tilt(0, 0, 0.848 * h), (0, 0, 0.465 * h), wide, deep, wardrobe.TRUNK)
         spread = 0.20 * self.pose.stride
-        if person.upper in ("coat", "dress") or person.lower in ("skirt", "maxi"):
-            own = person.upper in ("coat", "dress")
-            end = 0.1 if person.lower == "maxi" and not own else 0.31 if own else 0.27
+        coat_or_dress = person.upper in ("coat", "dress")
+        if coat_or_dress or person.lower in ("skirt", "maxi"):
+            end = 0.31 if coat_or_dress else 0.1 if person.lower == "maxi" else 0.27
             flare = 0.105 if person.upper == "coat" else 0.125
             wide = [0.093 * g * thick, 0.104 * g * thick, 0.108 * g, flare * g]
             deep = [0.066 * g * thick, 0.078 * g * thick, 0.09 * h + spread * 0.3, 0.095 * h + spread * 0.55]
@@ -124,22 +122,21 @@ class _Builder:
         shoulder_x = (0.112 - 0.014 * person.curve) * g
         for side, does in zip((-1, 1), pose.arms):
             phase = pose.phase + (0 if side > 0 else math.pi)
-            swing = 0.45 * pose.stride * math.sin(phase) if does == "swing" else 0.0
-            elbow_bend = 0.25 + 0.3 * pose.stride
-            out = 0.16
-            if does == "carry":
-                swing, elbow_bend, out = 0.05 * math.sin(phase), 0.08, 0.14
+            if does == "swing":
+                swing, bend, out = 0.45 * pose.stride * math.sin(phase), 0.25 + 0.3 * pose.stride, 0.16
+            elif does == "carry":
+                swing, bend, out = 0.05 * math.sin(phase), 0.08, 0.14
             elif does == "pocket":
-                swing, elbow_bend, out = -0.25, 0.75, 0.3
-            elif does == "phone":
-                swing, elbow_bend, out = 0.25, 2.1, 0.12
+                swing, bend, out = -0.25, 0.75, 0.3
+            else:
+                swing, bend, out = 0.25, 2.1, 0.12
             shoulder = self._tilt(side * shoulder_x, 0.0, 0.793 * h)
             elbow = (
                 shoulder[0] + side * 0.165 * h * math.sin(out),
                 shoulder[1] + 0.165 * h * math.sin(swing),
                 shoulder[2] - 0.165 * h * math.cos(swing) * math.cos(out),
             )
-            lift = swing + elbow_bend
+            lift = swing + bend
             inward = -0.25 if does in ("phone", "pocket") else 0.04
             hand = (
                 elbow[0] + side * 0.145 * h * math.sin(inward),
@@ -155,59 +152,53 @@ class _Builder:
     def _head(self) -> None:
         h, person = self.h, self.person
         neck = 0.032 * h if person.curve > 0.5 else 0.037 * h
-        self.solids.limb(
-            self._tilt(0, 0, 0.83 * h), self._tilt(0, 0.006 * h, 0.885 * h), neck * 1.1, neck, wardrobe.NECK
-        )
+        low, high = self._tilt(0, 0, 0.83 * h), self._tilt(0, 0.006 * h, 0.885 * h)
+        self.solids.limb(low, high, neck * 1.1, neck, wardrobe.NECK)
         x, y, z = self._tilt(0, 0.016 * h, 0.931 * h)
-        self.solids.ball((x, y, z), 0.047 * h, 0.057 * h, 0.069 * h, wardrobe.HEAD)
+
+        def ball(front: float, up: float, a: float, b: float, c: float, texture: int) -> None:
+            self.solids.ball((x, y + front * h, z + up * h), a * h, b * h, c * h, texture)
+
+        def limb(start: tuple[float, float], end: tuple[float, float], first: float, last: float, texture: int) -> None:
+            upper, lower = ((x, y + front * h, z + up * h) for front, up in (start, end))
+            self.solids.limb(upper, lower, first * h, last * h, texture)
+
+        ball(0, 0, 0.047, 0.057, 0.069, wardrobe.HEAD)
         covered = person.headwear in ("beanie", "headscarf")
         hair = "none" if person.headwear == "headscarf" else person.hair
         if hair in ("bob", "long"):
-            self.solids.ball((x, y - 0.014 * h, z + 0.004 * h), 0.06 * h, 0.058 * h, 0.074 * h, wardrobe.HAIR)
-            drop = 0.075 if hair == "bob" else 0.19
-            self.solids.limb(
-                (x, y - 0.032 * h, z - 0.01 * h), (x, y - 0.052 * h, z - drop * h), 0.05 * h, 0.045 * h, wardrobe.HAIR
-            )
+            ball(-0.014, 0.004, 0.06, 0.058, 0.074, wardrobe.HAIR)
+            limb((-0.032, -0.01), (-0.052, -0.075 if hair == "bob" else -0.19), 0.05, 0.045, wardrobe.HAIR)
         elif hair == "short" and not covered:
-            self.solids.ball((x, y - 0.01 * h, z + 0.014 * h), 0.051 * h, 0.056 * h, 0.062 * h, wardrobe.HAIR)
+            ball(-0.01, 0.014, 0.051, 0.056, 0.062, wardrobe.HAIR)
         elif hair == "afro" and not covered:
-            self.solids.ball((x, y - 0.022 * h, z + 0.02 * h), 0.085 * h, 0.075 * h, 0.082 * h, wardrobe.HAIR)
+            ball(-0.022, 0.02, 0.085, 0.075, 0.082, wardrobe.HAIR)
         elif hair in ("ponytail", "bun"):
-            self.solids.ball((x, y - 0.009 * h, z + 0.008 * h), 0.05 * h, 0.055 * h, 0.066 * h, wardrobe.HAIR)
+            ball(-0.009, 0.008, 0.05, 0.055, 0.066, wardrobe.HAIR)
             if hair == "bun":
-                self.solids.ball((x, y - 0.045 * h, z + 0.055 * h), 0.032 * h, 0.032 * h, 0.032 * h, wardrobe.HAIR)
+                ball(-0.045, 0.055, 0.032, 0.032, 0.032, wardrobe.HAIR)
             else:
-                self.solids.limb(
-                    (x, y - 0.066 * h, z + 0.03 * h),
-                    (x, y - 0.085 * h, z - 0.1 * h),
-                    0.026 * h,
-                    0.016 * h,
-                    wardrobe.HAIR,
-                )
+                limb((-0.066, 0.03), (-0.085, -0.1), 0.026, 0.016, wardrobe.HAIR)
         if person.headwear == "cap":
-            self.solids.ball((x, y - 0.004 * h, z + 0.034 * h), 0.054 * h, 0.062 * h, 0.044 * h, wardrobe.HAT)
-            self.solids.ball((x, y + 0.072 * h, z + 0.018 * h), 0.04 * h, 0.034 * h, 0.008 * h, wardrobe.HAT)
+            ball(-0.004, 0.034, 0.054, 0.062, 0.044, wardrobe.HAT)
+            ball(0.072, 0.018, 0.04, 0.034, 0.008, wardrobe.HAT)
         elif person.headwear == "beanie":
-            self.solids.ball((x, y - 0.008 * h, z + 0.034 * h), 0.056 * h, 0.064 * h, 0.054 * h, wardrobe.HAT)
+            ball(-0.008, 0.034, 0.056, 0.064, 0.054, wardrobe.HAT)
         elif person.headwear == "brimmed":
-            self.solids.ball((x, y - 0.004 * h, z + 0.04 * h), 0.055 * h, 0.06 * h, 0.05 * h, wardrobe.HAT)
-            self.solids.ball((x, y, z + 0.024 * h), 0.105 * h, 0.108 * h, 0.009 * h, wardrobe.HAT)
+            ball(-0.004, 0.04, 0.055, 0.06, 0.05, wardrobe.HAT)
+            ball(0, 0.024, 0.105, 0.108, 0.009, wardrobe.HAT)
         elif person.headwear == "headscarf":
-            self.solids.ball((x, y - 0.014 * h, z + 0.006 * h), 0.061 * h, 0.062 * h, 0.078 * h, wardrobe.HAT)
-            self.solids.limb(
-                (x, y - 0.01 * h, z - 0.05 * h), (x, y - 0.012 * h, z - 0.1 * h), 0.056 * h, 0.078 * h, wardrobe.HAT
-            )
+            ball(-0.014, 0.006, 0.061, 0.062, 0.078, wardrobe.HAT)
+            limb((-0.01, -0.05), (-0.012, -0.1), 0.056, 0.078, wardrobe.HAT)
 
     def _bag(self) -> None:
         h, g, person = self.h, self.g, self.person
         if person.bag == "backpack":
-            x, y, z = self._tilt(0, -0.105 * g, 0.705 * h)
-            self.solids.ball((x, y, z), 0.085 * h, 0.058 * h, 0.105 * h, wardrobe.BAG, boxy=True)
+            back = self._tilt(0, -0.105 * g, 0.705 * h)
+            self.solids.ball(back, 0.085 * h, 0.058 * h, 0.105 * h, wardrobe.BAG, boxy=True)
         elif person.bag == "messenger":
-            side = person.bag_side
-            self.solids.ball(
-                (side * 0.115 * g, -0.02 * h, 0.5 * h), 0.035 * h, 0.085 * h, 0.062 * h, wardrobe.BAG, boxy=True
-            )
+            hip = (person.bag_side * 0.115 * g, -0.02 * h, 0.5 * h)
+            self.solids.ball(hip, 0.035 * h, 0.085 * h, 0.062 * h, wardrobe.BAG, boxy=True)
 
     def _carried(self, hand: Point) -> None:
         h, (x, y, z) = self.h, hand

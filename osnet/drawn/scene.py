@@ -17,7 +17,7 @@ SPAN, TALL = 720, 288
 """Size of the wide picture in pixels of a crop."""
 
 FOOT = 150
-"""Row where its wall meets its ground."""
+"""Row in which its wall meets its ground."""
 
 _GREYS = ((96, 96, 100), (128, 126, 122), (150, 148, 146), (112, 106, 100))
 _WALLS = ((168, 150, 128), (186, 180, 170), (142, 96, 76), (120, 118, 120), (204, 196, 176), (98, 108, 122))
@@ -41,11 +41,26 @@ def backdrop(seed: int, camera: Camera) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 1.1)))
 
 
+def _shaded(colour: Colour, factor: float) -> Colour:
+    """`colour` made lighter (above 1) or darker."""
+    red, green, blue = (min(255, int(c * factor)) for c in colour)
+    return red, green, blue
+
+
 def _flat(draw: ImageDraw.ImageDraw, colour: Colour) -> None:
     """Ground that grows a little darker towards the wall."""
     for y in range(FOOT, TALL):
-        share = 0.82 + 0.25 * (y - FOOT) / (TALL - FOOT)
-        draw.line((0, y, SPAN, y), fill=tuple(min(255, int(c * share)) for c in colour))
+        draw.line((0, y, SPAN, y), fill=_shaded(colour, 0.82 + 0.25 * (y - FOOT) / (TALL - FOOT)))
+
+
+def _joints(draw: ImageDraw.ImageDraw, colour: Colour, step: float, growth: float, across: int, slant: float) -> None:
+    """The joints of tiles: rows grow by `growth` towards the camera, columns are `across` wide at the wall."""
+    y = float(FOOT)
+    while y < TALL:
+        draw.line((0, y, SPAN, y), fill=colour)
+        y, step = y + step, step * growth
+    for foot in range(-SPAN, 2 * SPAN, across):
+        draw.line((foot, FOOT, SPAN / 2 + (foot - SPAN / 2) * slant, TALL), fill=colour)
 
 
 def _asphalt(draw: ImageDraw.ImageDraw, rng: random.Random) -> None:
@@ -65,13 +80,7 @@ def _stripes(draw: ImageDraw.ImageDraw, rng: random.Random) -> None:
 def _paving(draw: ImageDraw.ImageDraw, rng: random.Random) -> None:
     base = jitter(rng, rng.choice((*_GREYS, (170, 150, 126), (176, 170, 162))), 14)
     _flat(draw, base)
-    joint = tuple(int(c * 0.78) for c in base)
-    y, step = float(FOOT), 5.0
-    while y < TALL:
-        draw.line((0, y, SPAN, y), fill=joint)
-        y, step = y + step, step * 1.18
-    for foot in range(-SPAN, 2 * SPAN, 26):
-        draw.line((foot, FOOT, SPAN / 2 + (foot - SPAN / 2) * 1.9, TALL), fill=joint)
+    _joints(draw, _shaded(base, 0.78), 5.0, 1.18, 26, 1.9)
 
 
 def _grass(draw: ImageDraw.ImageDraw, rng: random.Random) -> None:
@@ -91,13 +100,7 @@ def _shiny(draw: ImageDraw.ImageDraw, rng: random.Random) -> None:
         for row in range(FOOT, TALL):  # lamps mirrored in the floor
             glow = 0.16 * (1 - (row - FOOT) / (TALL - FOOT))
             draw.line((x, row, x + 14, row), fill=tuple(min(255, int(c + (255 - c) * glow * 2)) for c in base))
-    joint = tuple(int(c * 0.85) for c in base)
-    y, step = float(FOOT), 7.0
-    while y < TALL:
-        draw.line((0, y, SPAN, y), fill=joint)
-        y, step = y + step, step * 1.25
-    for foot in range(-SPAN, 2 * SPAN, 38):
-        draw.line((foot, FOOT, SPAN / 2 + (foot - SPAN / 2) * 2.2, TALL), fill=joint)
+    _joints(draw, _shaded(base, 0.85), 7.0, 1.25, 38, 2.2)
 
 
 def _carpet(draw: ImageDraw.ImageDraw, rng: random.Random) -> None:
@@ -119,7 +122,7 @@ def _facade(draw: ImageDraw.ImageDraw, rng: random.Random) -> None:
     while x < SPAN:
         wide, wall = rng.randint(90, 200), jitter(rng, rng.choice(_WALLS), 18)
         draw.rectangle((x, 0, x + wide, FOOT), fill=wall)
-        draw.rectangle((x, FOOT - 16, x + wide, FOOT), fill=tuple(int(c * 0.72) for c in wall))
+        draw.rectangle((x, FOOT - 16, x + wide, FOOT), fill=_shaded(wall, 0.72))
         for wx in range(x + 12, x + wide - 24, 38):
             for wy in (8, 66):
                 glass = jitter(rng, (74, 88, 104), 22)
@@ -168,7 +171,7 @@ def _park(draw: ImageDraw.ImageDraw, rng: random.Random) -> None:
 
 def _bricks(draw: ImageDraw.ImageDraw, rng: random.Random) -> None:
     base = rng.choice(((146, 84, 66), (158, 120, 92), (122, 116, 112)))
-    draw.rectangle((0, 0, SPAN, FOOT), fill=tuple(int(c * 0.8) for c in base))
+    draw.rectangle((0, 0, SPAN, FOOT), fill=_shaded(base, 0.8))
     for row, y in enumerate(range(0, FOOT, 7)):
         for x in range(-(row % 2) * 8, SPAN, 16):
             draw.rectangle((x, y, x + 14, y + 5), fill=jitter(rng, base, 14))
@@ -194,7 +197,7 @@ def _parking(draw: ImageDraw.ImageDraw, rng: random.Random) -> None:
         )
         draw.polygon([(x + 22, 78), (x + wide - 34, 78), (x + wide - 14, 104), (x + 8, 104)], fill=(46, 54, 64))
         draw.rounded_rectangle((x, 102, x + wide, 142), 12, fill=paint)
-        draw.line((x, 122, x + wide, 122), fill=tuple(int(c * 0.75) for c in paint), width=2)
+        draw.line((x, 122, x + wide, 122), fill=_shaded(paint, 0.75), width=2)
         for wheel in (x + 26, x + wide - 28):
             draw.ellipse((wheel - 14, 126, wheel + 14, 154), fill=(24, 24, 26))
             draw.ellipse((wheel - 7, 133, wheel + 7, 147), fill=(150, 152, 156))
@@ -267,7 +270,7 @@ def _lobby(draw: ImageDraw.ImageDraw, rng: random.Random) -> None:
     wall = jitter(rng, rng.choice(((120, 84, 60), (86, 90, 98), (188, 176, 156))), 12)
     draw.rectangle((0, 0, SPAN, FOOT), fill=wall)
     for x in range(0, SPAN, 45):
-        draw.line((x, 0, x, FOOT), fill=tuple(int(c * 0.72) for c in wall), width=2)
+        draw.line((x, 0, x, FOOT), fill=_shaded(wall, 0.72), width=2)
     for x in range(rng.randint(20, 90), SPAN, rng.randint(130, 190)):
         draw.rectangle((x, 26, x + 44, FOOT), fill=(166, 168, 172), outline=(86, 86, 90))
         draw.line((x + 22, 26, x + 22, FOOT), fill=(92, 94, 98), width=2)
@@ -302,14 +305,14 @@ def place_object(draw: ImageDraw.ImageDraw, width: int, height: int, camera: Cam
         base = jitter(rng, (98, 102, 106) if kind == "pole" else (204, 200, 190), 20)
         for i in range(thick):
             shade = 0.6 + 0.5 * (1 - abs(2 * (i + 0.5) / thick - 0.8))
-            draw.line((x + i, 0, x + i, height), fill=tuple(min(255, int(c * shade)) for c in base))
+            draw.line((x + i, 0, x + i, height), fill=_shaded(base, shade))
     elif kind == "car":
         paint = jitter(rng, rng.choice(((190, 192, 196), (40, 42, 48), (140, 38, 42), (56, 78, 122))), 12)
         left = -int(width * 0.3) if side < 0 else int(width * 0.25)
         right = left + int(width * 1.05)
         draw.rounded_rectangle((left, top, right, height + 30), 18, fill=paint)
-        draw.rounded_rectangle((left, top, right, top + 9), 5, fill=tuple(min(255, int(c * 1.25)) for c in paint))
-        draw.rectangle((left, top + 34, right, top + 38), fill=tuple(int(c * 0.6) for c in paint))
+        draw.rounded_rectangle((left, top, right, top + 9), 5, fill=_shaded(paint, 1.25))
+        draw.rectangle((left, top + 34, right, top + 38), fill=_shaded(paint, 0.6))
         lamp = right - 24 if side < 0 else left + 6
         draw.ellipse((lamp, top + 14, lamp + 16, top + 26), fill=(232, 226, 198))
     elif kind in ("bush", "plant"):
@@ -321,17 +324,17 @@ def place_object(draw: ImageDraw.ImageDraw, width: int, height: int, camera: Cam
         x, base = int(width * rng.uniform(0.1, 0.75)), jitter(rng, (86, 84, 84), 18)
         draw.rounded_rectangle((x, top, x + 18, height + 8), 7, fill=base)
         draw.rectangle((x, top + 10, x + 18, top + 17), fill=(206, 64, 48))
-        draw.line((x + 4, top + 4, x + 4, height), fill=tuple(min(255, int(c * 1.4)) for c in base), width=2)
+        draw.line((x + 4, top + 4, x + 4, height), fill=_shaded(base, 1.4), width=2)
     elif kind in ("railing", "barrier"):
         base = jitter(rng, (120, 124, 130) if kind == "railing" else (60, 76, 130), 16)
         for y in (top, top + 26):
             draw.rectangle((0, y, width, y + (4 if kind == "railing" else 9)), fill=base)
         for x in range(rng.randint(0, 20), width, 18 if kind == "railing" else 60):
-            draw.rectangle((x, top, x + 3, height), fill=tuple(int(c * 0.85) for c in base))
+            draw.rectangle((x, top, x + 3, height), fill=_shaded(base, 0.85))
     elif kind == "desk":
         base = jitter(rng, (136, 102, 72), 20)
         left, right = (0, int(width * 0.62)) if side < 0 else (int(width * 0.38), width)
-        draw.rectangle((left, top, right, height), fill=tuple(int(c * 0.7) for c in base))
+        draw.rectangle((left, top, right, height), fill=_shaded(base, 0.7))
         draw.polygon([(left, top), (right, top), (right - 6, top - 8), (left + 6, top - 8)], fill=base)
     elif kind == "trolley":
         left = int(width * (-0.1 if side < 0 else 0.5))

@@ -1,12 +1,11 @@
 """What a person wears, as textures that go once around each part of the body.
 
-Column 0 is the back, the middle column the front; row 0 is the top. Garments are drawn with Pillow; folds are a slow
+Column 0 is the back, the middle column the front; row 0 is the top. Garments are drawn with Pillow; folds are slow
 noise that makes the cloth lighter and darker.
 """
 
 from __future__ import annotations
 
-import random
 from functools import lru_cache
 
 import numpy as np
@@ -26,16 +25,13 @@ WAIST, HIP = 38, 50
 WRIST = 47
 """Row of the forearm's texture where the hand begins."""
 
-OPEN_FRONTS = ("jacket", "coat", "vest")
-
-
 (TRUNK, SKIRT, UPPER_ARM, FOREARM, NECK, THIGH, SHIN, SHOE, HEAD, HAIR, HAT, SCARF, HOOD, BAG, STRAP) = range(15)
 """Numbers of the textures in what `dress` returns."""
 
 
 @lru_cache(maxsize=256)
 def dress(person: Person) -> NDArray[np.uint8]:
-    """All textures of `person`, (3, 15, TEXELS * TEXELS); those of things the person does not have are blank."""
+    """All textures of `person`, (3, 15, TEXELS * TEXELS); those of things that the person does not have are blank."""
     rng = stream("wardrobe", person.key)
     shades = {name: jitter(rng, colour, 9) for name, colour in COLOURS.items()}
     skin = jitter(rng, SKINS[person.skin], 6)
@@ -44,59 +40,49 @@ def dress(person: Person) -> NDArray[np.uint8]:
     lower, inner = shades[person.lower_colour], shades[person.inner_colour]
 
     trunk = _cloth(lower)
-    _pattern(trunk, (0, 0, WIDTH, HEIGHT), person.lower_pattern, lower, _against(lower))
+    _pattern(trunk, person.lower_pattern, lower, _against(lower))
     hem = {"tshirt": HIP - 3, "shirt": HIP - 1, "tank": HIP - 4, "vest": HIP - 2}.get(person.upper, HIP + 4)
-    if person.upper in ("coat", "dress"):
+    one_piece = person.upper in ("coat", "dress")
+    if one_piece:
         hem = HEIGHT
     draw = ImageDraw.Draw(trunk)
     draw.rectangle((0, 0, WIDTH, hem), fill=upper)
-    _pattern(trunk, (0, 0, WIDTH, hem), person.pattern, upper, accent)
+    _pattern(trunk, person.pattern, upper, accent, hem)
     _cut(draw, person, upper, inner, skin, shades, hem)
 
-    skirt_colour, skirt_pattern = (
-        (upper, person.pattern) if person.upper in ("coat", "dress") else (lower, person.lower_pattern)
-    )
-    skirt = _cloth(skirt_colour)
-    _pattern(
-        skirt,
-        (0, 0, WIDTH, HEIGHT),
-        "plain" if skirt_pattern in ("logo", "yoke") else skirt_pattern,
-        skirt_colour,
-        accent if person.upper in ("coat", "dress") else _against(lower),
-    )
+    skirt = _cloth(upper if one_piece else lower)
+    if not one_piece:
+        _pattern(skirt, person.lower_pattern, lower, _against(lower))
+    elif person.pattern not in ("logo", "yoke"):
+        _pattern(skirt, person.pattern, upper, accent)
     if person.upper == "coat":
         ImageDraw.Draw(skirt).polygon(
-            [(FRONT - 2, 0), (FRONT + 2, 0), (FRONT + 7, HEIGHT), (FRONT - 7, HEIGHT)], fill=_darker(lower, 0.75)
+            [(FRONT - 2, 0), (FRONT + 2, 0), (FRONT + 7, HEIGHT), (FRONT - 7, HEIGHT)], fill=_shaded(lower, 0.75)
         )
-        ImageDraw.Draw(skirt).line((0, 18, 0, HEIGHT), fill=_darker(upper, 0.7))
+        ImageDraw.Draw(skirt).line((0, 18, 0, HEIGHT), fill=_shaded(upper, 0.7))
     elif person.upper == "dress":
-        ImageDraw.Draw(skirt).rectangle((0, HEIGHT - 4, WIDTH, HEIGHT), fill=_darker(accent, 0.95))
+        ImageDraw.Draw(skirt).rectangle((0, HEIGHT - 4, WIDTH, HEIGHT), fill=_shaded(accent, 0.95))
 
     upper_arm, forearm = _sleeves(person, upper, accent, inner, skin)
     thigh, shin = _legs(person, upper, lower, shades, skin)
-    shoe = _cloth(shades[person.shoe_colour])
-    draw = ImageDraw.Draw(shoe)
+    shoe_colour = shades[person.shoe_colour]
+    shoe = _cloth(shoe_colour)
     if person.shoes == "trainers":
-        draw.rectangle((0, 0, WIDTH, 14), fill=_darker(_against(shades[person.shoe_colour]), 0.95))
-    bag = _bag(person, shades)
-    hat = _cloth(shades[person.headwear_colour])
+        ImageDraw.Draw(shoe).rectangle((0, 0, WIDTH, 14), fill=_shaded(_against(shoe_colour), 0.95))
+    hat_colour = shades[person.headwear_colour]
+    hat = _cloth(hat_colour)
     draw = ImageDraw.Draw(hat)
     if person.headwear == "beanie":
         for column in range(0, WIDTH, 6):
-            draw.line((column, 0, column, HEIGHT), fill=_darker(shades[person.headwear_colour], 0.82))
-        draw.rectangle((0, 44, WIDTH, HEIGHT), fill=_lighter(shades[person.headwear_colour], 1.12))
+            draw.line((column, 0, column, HEIGHT), fill=_shaded(hat_colour, 0.82))
+        draw.rectangle((0, 44, WIDTH, HEIGHT), fill=_shaded(hat_colour, 1.12))
     elif person.headwear == "brimmed":
-        draw.rectangle((0, 48, WIDTH, HEIGHT), fill=_darker(shades[person.headwear_colour], 0.6))
-    scarf_colour = shades[person.scarf] if person.scarf != "none" else inner
-    scarf = _cloth(scarf_colour)
-    ImageDraw.Draw(scarf).rectangle((0, 26, WIDTH, 36), fill=_darker(scarf_colour, 0.8))
+        draw.rectangle((0, 48, WIDTH, HEIGHT), fill=_shaded(hat_colour, 0.6))
     strands = _cloth(hair)
     draw = ImageDraw.Draw(strands)
     for column in range(1, WIDTH, 5):
         tone = rng.uniform(0.78, 1.2)
-        draw.line((column, 0, column + rng.randint(-2, 2), HEIGHT), fill=_lighter(hair, tone))
-    weave = _Folds(rng)
-    skirted = person.upper in ("coat", "dress") or person.lower in ("skirt", "maxi")
+        draw.line((column, 0, column + rng.randint(-2, 2), HEIGHT), fill=_shaded(hair, tone))
     textures: dict[int, tuple[Image.Image, float]] = {
         TRUNK: (trunk, 0.13),
         UPPER_ARM: (upper_arm, 0.14),
@@ -108,20 +94,23 @@ def dress(person: Person) -> NDArray[np.uint8]:
         HEAD: (_head(person, skin, hair), 0.05),
         HAIR: (strands, 0.12),
     }
-    if skirted:
+    if one_piece or person.lower in ("skirt", "maxi"):
         textures[SKIRT] = skirt, 0.16
     if person.headwear != "none":
         textures[HAT] = hat, 0.06
     if person.scarf != "none":
+        scarf = _cloth(shades[person.scarf])
+        ImageDraw.Draw(scarf).rectangle((0, 26, WIDTH, 36), fill=_shaded(shades[person.scarf], 0.8))
         textures[SCARF] = scarf, 0.2
     if person.upper == "hoodie":
-        textures[HOOD] = _cloth(_darker(upper, 0.86)), 0.14
+        textures[HOOD] = _cloth(_shaded(upper, 0.86)), 0.14
     if person.bag != "none":
-        textures[BAG] = bag, 0.08
-        textures[STRAP] = _cloth(_darker(shades[person.bag_colour], 0.72)), 0.05
+        textures[BAG] = _bag(person, shades[person.bag_colour]), 0.08
+        textures[STRAP] = _cloth(_shaded(shades[person.bag_colour], 0.72)), 0.05
+    noise = noise_stream(rng)
     atlas = np.zeros((3, STRAP + 1, TEXELS * TEXELS), np.uint8)
     for number, (image, depth) in textures.items():
-        atlas[:, number] = weave.on(image, depth, hanging=number == SKIRT).reshape(3, -1)
+        atlas[:, number] = _folded(image, depth, noise, (2, 14) if number == SKIRT else (9, 7)).reshape(3, -1)
     return atlas
 
 
@@ -129,46 +118,43 @@ def _cloth(colour: Colour) -> Image.Image:
     return Image.new("RGB", (WIDTH, HEIGHT), colour)
 
 
-def _lighter(colour: Colour, factor: float) -> Colour:
+def _shaded(colour: Colour, factor: float) -> Colour:
+    """`colour` made lighter (above 1) or darker."""
     red, green, blue = (min(252, int(c * factor)) for c in colour)
     return red, green, blue
-
-
-_darker = _lighter
 
 
 def _against(colour: Colour) -> Colour:
     """A colour that shows on `colour`: lighter on dark cloth, darker on light cloth."""
     if sum(colour) < 330:
-        red, green, blue = (int(c + (235 - c) * 0.55) for c in colour)
-        return red, green, blue
-    return _darker(colour, 0.55)
+        return _mix(colour, (235, 235, 235), 0.55)
+    return _shaded(colour, 0.55)
 
 
-def _pattern(image: Image.Image, box: tuple[int, int, int, int], kind: str, base: Colour, accent: Colour) -> None:
+def _pattern(image: Image.Image, kind: str, base: Colour, accent: Colour, hem: int = HEIGHT) -> None:
+    """Draw the pattern `kind` on the rows above `hem`."""
     draw = ImageDraw.Draw(image)
-    left, top, right, bottom = box
     if kind == "bands":
-        for y in range(top + 5, bottom, 12):
-            draw.rectangle((left, y, right, min(bottom, y + 5)), fill=accent)
+        for y in range(5, hem, 12):
+            draw.rectangle((0, y, WIDTH, min(hem, y + 5)), fill=accent)
     elif kind == "pinstripes":
-        for x in range(left, right, 8):
-            draw.rectangle((x, top, x + 2, bottom), fill=accent)
+        for x in range(0, WIDTH, 8):
+            draw.rectangle((x, 0, x + 2, hem), fill=accent)
     elif kind == "checks":
         middle = tuple((a + b) // 2 for a, b in zip(base, accent))
-        for y in range(top, bottom, 12):
-            draw.rectangle((left, y, right, min(bottom, y + 5)), fill=middle)
-        for x in range(left, right, 10):
-            draw.rectangle((x, top, x + 4, bottom), fill=middle)
-        for y in range(top, bottom, 12):
-            for x in range(left, right, 10):
-                draw.rectangle((x, y, x + 4, min(bottom, y + 5)), fill=accent)
+        for y in range(0, hem, 12):
+            draw.rectangle((0, y, WIDTH, min(hem, y + 5)), fill=middle)
+        for x in range(0, WIDTH, 10):
+            draw.rectangle((x, 0, x + 4, hem), fill=middle)
+        for y in range(0, hem, 12):
+            for x in range(0, WIDTH, 10):
+                draw.rectangle((x, y, x + 4, min(hem, y + 5)), fill=accent)
     elif kind == "dots":
-        for number, y in enumerate(range(top + 5, bottom - 2, 10)):
-            for x in range(left + (number % 2) * 5, right, 10):
+        for number, y in enumerate(range(5, hem - 2, 10)):
+            for x in range((number % 2) * 5, WIDTH, 10):
                 draw.ellipse((x - 2.4, y - 3, x + 2.4, y + 3), fill=accent)
     elif kind == "yoke":
-        draw.rectangle((left, top, right, top + (bottom - top) * 2 // 5), fill=accent)
+        draw.rectangle((0, 0, WIDTH, hem * 2 // 5), fill=accent)
     elif kind == "logo":
         draw.ellipse((FRONT - 6, 13, FRONT + 6, 27), fill=accent)
         draw.rectangle((FRONT - 3, 18, FRONT + 3, 22), fill=base)
@@ -184,22 +170,22 @@ def _cut(
     hem: int,
 ) -> None:
     """Collar, opening, belt and straps on the trunk."""
-    if person.upper in OPEN_FRONTS:
-        wide = {"jacket": 5, "coat": 4, "vest": 5}[person.upper]
+    if person.upper in ("jacket", "coat", "vest"):
+        wide = 4 if person.upper == "coat" else 5
         draw.polygon(
             [(FRONT - wide, 0), (FRONT + wide, 0), (FRONT + wide - 2, hem), (FRONT - wide + 2, hem)], fill=inner
         )
         for side in (-1, 1):
             edge = FRONT + side * (wide + 1)
-            draw.line((edge, 0, edge - side * 2, hem), fill=_darker(upper, 0.62), width=1)
+            draw.line((edge, 0, edge - side * 2, hem), fill=_shaded(upper, 0.62), width=1)
     elif person.upper == "shirt":
-        draw.line((FRONT, 0, FRONT, hem), fill=_darker(upper, 0.72))
-        draw.polygon([(FRONT - 6, 0), (FRONT, 9), (FRONT + 6, 0)], fill=_lighter(upper, 1.18))
+        draw.line((FRONT, 0, FRONT, hem), fill=_shaded(upper, 0.72))
+        draw.polygon([(FRONT - 6, 0), (FRONT, 9), (FRONT + 6, 0)], fill=_shaded(upper, 1.18))
     elif person.upper == "hoodie":
-        draw.rectangle((FRONT - 8, 34, FRONT + 8, 46), fill=_darker(upper, 0.8))
+        draw.rectangle((FRONT - 8, 34, FRONT + 8, 46), fill=_shaded(upper, 0.8))
         draw.line((FRONT - 2, 5, FRONT - 2, 15), fill=(228, 226, 220))
         draw.line((FRONT + 2, 5, FRONT + 2, 15), fill=(228, 226, 220))
-        draw.rectangle((0, hem - 3, WIDTH, hem), fill=_darker(upper, 0.72))
+        draw.rectangle((0, hem - 3, WIDTH, hem), fill=_shaded(upper, 0.72))
     elif person.upper in ("tshirt", "dress"):
         draw.chord((FRONT - 6, -8, FRONT + 6, 8), 0, 180, fill=skin)
     elif person.upper == "tank":
@@ -210,13 +196,13 @@ def _cut(
             draw.rectangle((side - 5, 0, side + 5, 13), fill=skin)
     if person.upper == "vest":
         for y in range(6, hem, 8):
-            draw.line((0, y, FRONT - 5, y), fill=_darker(upper, 0.74))
-            draw.line((FRONT + 5, y, WIDTH, y), fill=_darker(upper, 0.74))
+            draw.line((0, y, FRONT - 5, y), fill=_shaded(upper, 0.74))
+            draw.line((FRONT + 5, y, WIDTH, y), fill=_shaded(upper, 0.74))
     if person.upper in ("dress", "coat"):
-        draw.rectangle((0, WAIST - 1, WIDTH, WAIST + 2), fill=_darker(upper, 0.6))
+        draw.rectangle((0, WAIST - 1, WIDTH, WAIST + 2), fill=_shaded(upper, 0.6))
     elif hem < HIP:
-        draw.rectangle((0, hem, WIDTH, hem + 2), fill=_darker(shades["brown"], 0.6))
-    strap = _darker(shades[person.bag_colour], 0.78)
+        draw.rectangle((0, hem, WIDTH, hem + 2), fill=_shaded(shades["brown"], 0.6))
+    strap = _shaded(shades[person.bag_colour], 0.78)
     if person.bag == "backpack":
         for side in (-9, 9):
             draw.rectangle((FRONT + side - 2, 0, FRONT + side + 2, 30), fill=strap)
@@ -225,13 +211,9 @@ def _cut(
         side = person.bag_side
         draw.line((FRONT - side * 13, 0, FRONT + side * 16, HIP), fill=strap, width=4)
         draw.line((FRONT + side * 16, HIP, FRONT + side * 16, HIP), fill=strap, width=4)
-        back = [(x % WIDTH, y) for x, y in _line(FRONT - side * 13, 0, FRONT - side * 48, HIP)]
-        for x, y in back:
+        for step in range(61):
+            x, y = (FRONT - side * 13 - side * 35 * step // 60) % WIDTH, HIP * step // 60
             draw.rectangle((x - 1, y - 1, x + 2, y + 1), fill=strap)
-
-
-def _line(x0: int, y0: int, x1: int, y1: int) -> list[tuple[int, int]]:
-    return [(x0 + (x1 - x0) * i // 60, y0 + (y1 - y0) * i // 60) for i in range(61)]
 
 
 def _sleeves(
@@ -242,14 +224,14 @@ def _sleeves(
     pattern = person.pattern if person.upper != "vest" else "plain"
     if pattern in ("bands", "checks", "pinstripes", "dots"):
         for image in (arm, fore):
-            _pattern(image, (0, 0, WIDTH, HEIGHT), pattern, colour, accent)
+            _pattern(image, pattern, colour, accent)
     if person.upper in ("tshirt", "dress"):
         ImageDraw.Draw(arm).rectangle((0, 44, WIDTH, HEIGHT), fill=skin)
         fore = _cloth(skin)
     elif person.upper == "tank":
         arm, fore = _cloth(skin), _cloth(skin)
     else:
-        ImageDraw.Draw(fore).rectangle((0, WRIST - 6, WIDTH, WRIST), fill=_darker(colour, 0.76))
+        ImageDraw.Draw(fore).rectangle((0, WRIST - 6, WIDTH, WRIST), fill=_shaded(colour, 0.76))
     ImageDraw.Draw(fore).rectangle((0, WRIST, WIDTH, HEIGHT), fill=skin)
     return arm, fore
 
@@ -264,7 +246,7 @@ def _legs(
     for image, covered in ((thigh, person.lower != "skirt"), (shin, not bare)):
         if not covered:
             continue
-        _pattern(image, (0, 0, WIDTH, HEIGHT), person.lower_pattern, lower, _against(lower))
+        _pattern(image, person.lower_pattern, lower, _against(lower))
         if person.lower_pattern == "sidestripe":
             for side in (FRONT // 2, FRONT + FRONT // 2):
                 ImageDraw.Draw(image).rectangle((side - 4, 0, side + 4, HEIGHT), fill=_against(lower))
@@ -291,13 +273,13 @@ def _head(person: Person, skin: Colour, hair: Colour) -> Image.Image:
         outline = [(0, 0), (WIDTH, 0), (WIDTH, nape), (WIDTH - 14, nape - 8), (FRONT + 10, 30), (FRONT + 8, 19)]
         outline += [(WIDTH - x, y) for x, y in reversed(outline[2:])]
         draw.polygon(outline, fill=hair if person.hair != "cropped" else _mix(hair, skin, 0.35))
-    dark = _darker(skin, 0.42)
+    dark = _shaded(skin, 0.42)
     for side in (-1, 1):
         eye = FRONT + side * 5
         draw.rectangle((eye - 2, 32, eye + 1, 34), fill=(34, 28, 28))
         draw.line((eye - 2, 28, eye + 2, 28), fill=_mix(hair, dark, 0.5), width=2)
-        draw.ellipse((FRONT + side * 16 - 2, 30, FRONT + side * 16 + 2, 40), fill=_darker(skin, 0.78))
-    draw.rectangle((FRONT - 1, 34, FRONT + 1, 42), fill=_darker(skin, 0.8))
+        draw.ellipse((FRONT + side * 16 - 2, 30, FRONT + side * 16 + 2, 40), fill=_shaded(skin, 0.78))
+    draw.rectangle((FRONT - 1, 34, FRONT + 1, 42), fill=_shaded(skin, 0.8))
     if person.beard:
         draw.polygon(
             [(FRONT - 12, 38), (FRONT - 5, 45), (FRONT + 5, 45), (FRONT + 12, 38), (FRONT + 9, 64), (FRONT - 9, 64)],
@@ -316,39 +298,32 @@ def _mix(a: Colour, b: Colour, share: float) -> Colour:
     return red, green, blue
 
 
-def _bag(person: Person, shades: dict[str, Colour]) -> Image.Image:
-    colour = shades[person.bag_colour]
+def _bag(person: Person, colour: Colour) -> Image.Image:
     bag = _cloth(colour)
     draw = ImageDraw.Draw(bag)
     if person.bag == "backpack":
-        draw.rectangle((0, 0, WIDTH, 16), fill=_darker(colour, 0.82))
+        draw.rectangle((0, 0, WIDTH, 16), fill=_shaded(colour, 0.82))
         for centre in (0, WIDTH):
-            draw.rectangle((centre - 10, 30, centre + 10, 54), fill=_lighter(colour, 1.2), outline=_darker(colour, 0.6))
+            draw.rectangle((centre - 10, 30, centre + 10, 54), fill=_shaded(colour, 1.2), outline=_shaded(colour, 0.6))
     elif person.bag == "suitcase":
         for column in range(0, WIDTH, 6):
-            draw.line((column, 0, column, HEIGHT), fill=_darker(colour, 0.7))
+            draw.line((column, 0, column, HEIGHT), fill=_shaded(colour, 0.7))
         draw.rectangle((0, 58, WIDTH, HEIGHT), fill=(26, 26, 28))
     elif person.bag == "carrier":
         draw.rectangle((0, 22, WIDTH, 40), fill=_against(colour))
     else:
-        draw.rectangle((0, 0, WIDTH, 26), fill=_darker(colour, 0.8))
+        draw.rectangle((0, 0, WIDTH, 26), fill=_shaded(colour, 0.8))
         for column in (FRONT, 0):
             draw.rectangle((column - 2, 22, column + 2, 32), fill=(212, 190, 120))
     return bag
 
 
-class _Folds:
-    """Folds of cloth: slow noise, different on each garment."""
-
-    def __init__(self, rng: random.Random) -> None:
-        self._noise = noise_stream(rng)
-
-    def on(self, image: Image.Image, depth: float, *, hanging: bool = False) -> NDArray[np.uint8]:
-        """`image` with folds up to `depth` lighter or darker, as a texture."""
-        rows, columns = (2, 14) if hanging else (9, 7)
-        waves = Image.fromarray(self._noise.random_sample((rows, columns)).astype(np.float32), "F")
-        grown = np.asarray(waves.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), np.float32)
-        factor = np.float32(1 - depth) + np.float32(2 * depth) * grown
-        planes = np.asarray(image).transpose(2, 0, 1).astype(np.float32, order="C")
-        planes *= factor
-        return np.minimum(planes, 255).astype(np.uint8)
+def _folded(
+    image: Image.Image, depth: float, noise: np.random.RandomState, waves: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """`image` with folds up to `depth` lighter or darker, as a texture; `waves` of them down and around."""
+    slow = Image.fromarray(noise.random_sample(waves).astype(np.float32), "F")
+    grown = np.asarray(slow.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), np.float32)
+    planes = np.asarray(image).transpose(2, 0, 1).astype(np.float32, order="C")
+    planes *= np.float32(1 - depth) + np.float32(2 * depth) * grown
+    return np.minimum(planes, 255).astype(np.uint8)
