@@ -112,9 +112,10 @@ class Search:
         if stamp in self._others:
             return None
         content = read(path, keep=self._keep)
-        if content is None or content.sha256 == self._sha256:
-            return None if content is None else (path, content)
-        self._others[stamp] = content.sha256
+        if content is not None and content.sha256 == self._sha256:
+            return path, content
+        if content is not None:
+            self._others[stamp] = content.sha256
         return None
 
     def among(self, paths: Iterable[Path]) -> tuple[Path, Content] | None:

@@ -85,7 +85,6 @@ def download(
     limits: Limits,
     deadline: float,
     progress: Progress,
-    keep: bool = False,
 ) -> Content:
     """Fill `partial` with the bytes whose SHA-256 it names, from the first address that has them.
 
@@ -96,7 +95,6 @@ def download(
             where it stopped.
         deadline: moment of the monotonic clock.
         progress: see `progress_bar`.
-        keep: return the bytes as well.
 
     Returns:
         What `partial` holds on the disk.
@@ -119,7 +117,7 @@ def download(
         share = left if index == len(addresses) - 1 else left / 2
         try:
             with Watch(time.monotonic() + share) as watch:
-                return _Address(url, partial, rules, limits, watch, progress, keep).download()
+                return _Address(url, partial, rules, limits, watch, progress).download()
         except (DownloadError, HashError, UrlError) as error:
             failures.append(error)
             if isinstance(error, _UnreachableError):
@@ -153,7 +151,6 @@ class _Address:
     limits: Limits
     watch: Watch
     progress: Progress
-    keep: bool
     etag: str | None = None
 
     def download(self) -> Content:
@@ -181,11 +178,11 @@ class _Address:
         partial = self.partial
         resumed = partial.size > 0
         if resumed:
-            content = partial.read(keep=self.keep)
+            content = partial.read()
             if content.sha256 == partial.sha256:
                 return content
         complete = self._receive()
-        content = partial.read(keep=self.keep)
+        content = partial.read()
         if content.sha256 == partial.sha256:
             return content
         if partial.size == 0:

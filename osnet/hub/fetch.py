@@ -118,7 +118,6 @@ def obtain(
     if local is not None:
         from osnet.hub.partial import store
 
-        cache.make_folder(settings.cache)
         return final, store(final, local, sha256, keep=keep)
     if settings.offline:
         raise _not_cached(card, final, search.other_at(final))
@@ -128,7 +127,8 @@ def obtain(
         settings.mirrors,
         settings.allow_http,
     )
-    for url in dict.fromkeys((card.checkpoint.link, *urls.download_urls(links, settings.mirrors))):
+    addresses = urls.download_urls(links, settings.mirrors)
+    for url in (card.checkpoint.link, *addresses):
         rules.check(url)
     cache.make_folder(settings.cache)
     with cache.lock(settings.cache, sha256, timeout=max(deadline - time.monotonic(), 0)):
@@ -136,7 +136,16 @@ def obtain(
             found = search.at(final) or search.among(published)
             if found is not None:
                 return found
-        return final, _download(card, final, links, rules, settings, deadline, progress, keep)
+        # requests takes 100 ms to import, which a cached file need not pay.
+        from osnet.hub.download import download, progress_bar
+        from osnet.hub.partial import Partial
+
+        with Partial(final, sha256, keep=keep) as partial, progress_bar(final.name, progress) as report:
+            content = download(
+                addresses, partial, rules=rules, limits=settings.limits, deadline=deadline, progress=report
+            )
+            partial.publish()
+        return final, content
 
 
 def _not_cached(card: Card, final: Path, other: str | None) -> OsnetError:
@@ -182,31 +191,3 @@ def _in_folders(card: Card, links: tuple[str, ...], settings: Settings) -> bytes
             folder, urls.file_name(card.checkpoint.link), sha256, seen,
         )  # fmt: skip
     return None
-
-
-def _download(
-    card: Card,
-    final: Path,
-    links: tuple[str, ...],
-    rules: urls.Rules,
-    settings: Settings,
-    deadline: float,
-    progress: bool | None,
-    keep: bool,
-) -> cache.Content:
-    # requests takes 100 ms to import, which a cached file need not pay.
-    from osnet.hub.download import download, progress_bar
-    from osnet.hub.partial import Partial
-
-    with Partial(final, card.checkpoint.sha256) as partial, progress_bar(final.name, progress) as report:
-        content = download(
-            urls.download_urls(links, settings.mirrors),
-            partial,
-            rules=rules,
-            limits=settings.limits,
-            deadline=deadline,
-            progress=report,
-            keep=keep,
-        )
-        partial.publish()
-    return content

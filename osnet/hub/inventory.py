@@ -108,7 +108,6 @@ def add_to_cache(file: str | os.PathLike[str], cache_dir: str | os.PathLike[str]
     there = search.among((*cache.published(root, content.sha256), *cache.files(root)))
     if there is not None:
         return CachedFile(there[0], content.size, uids, content.sha256, State.VALID)
-    cache.make_folder(root)
     final = cache.cache_path(root, cards[0])
     partial.store(final, content.data or b"", content.sha256)
     return CachedFile(final, content.size, uids, content.sha256, State.VALID)

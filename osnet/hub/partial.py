@@ -37,10 +37,11 @@ class Partial:
         size: bytes so far; those taken over from a killed download of the same bytes included.
     """
 
-    def __init__(self, final: Path, sha256: str) -> None:
+    def __init__(self, final: Path, sha256: str, *, keep: bool = False) -> None:
         self.final = final
         self.sha256 = sha256
         self.size = 0
+        self._keep = keep
         self.path = final.parent / f".{sha256[:16]}-{_host()}-{os.getpid()}-{secrets.token_hex(8)}.part"
 
     def __enter__(self) -> Partial:
@@ -85,7 +86,7 @@ class Partial:
         self.file.truncate()
         self.size = 0
 
-    def read(self, *, keep: bool = False) -> Content:
+    def read(self) -> Content:
         """What the disk holds now, safe from a power cut.
 
         Raises:
@@ -93,7 +94,7 @@ class Partial:
         """
         try:
             os.fsync(self.file.fileno())
-            content = hash_file(self.file, keep=keep)
+            content = hash_file(self.file, keep=self._keep)
             self.file.seek(self.size)
         except OSError as error:
             refuse(self.path, error)
@@ -151,10 +152,10 @@ def store(final: Path, data: bytes, sha256: str, *, keep: bool = False) -> Conte
         CacheError: what is on the disk then has another SHA-256.
         DiskError, CacheError: the disk is full or refuses.
     """
-    with Partial(final, sha256) as partial:
+    with Partial(final, sha256, keep=keep) as partial:
         partial.restart()
         partial.write(data)
-        content = partial.read(keep=keep)
+        content = partial.read()
         if content.sha256 != sha256:
             raise CacheError(f"{final}: expected SHA-256 {sha256}, got {content.sha256}, once written; check the disk")
         partial.publish()
