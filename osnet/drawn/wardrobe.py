@@ -212,7 +212,7 @@ def _cut(
         draw.line((FRONT - side * 13, 0, FRONT + side * 16, HIP), fill=strap, width=4)
         draw.line((FRONT + side * 16, HIP, FRONT + side * 16, HIP), fill=strap, width=4)
         for step in range(61):
-            x, y = (FRONT - side * 13 - side * 35 * step // 60) % WIDTH, HIP * step // 60
+            x, y = (FRONT - side * 13 + -side * 35 * step // 60) % WIDTH, HIP * step // 60
             draw.rectangle((x - 1, y - 1, x + 2, y + 1), fill=strap)
 
 
