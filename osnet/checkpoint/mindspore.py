@@ -206,6 +206,8 @@ def _tensor(view: memoryview, position: int, end: int, name: str) -> _Entry:
 
 def _varint(view: memoryview, position: int, end: int, where: str) -> tuple[int, int]:
     """An unsigned number of up to 64 bits, seven to a byte, the lowest first; and where it ends."""
+    if position < end and view[position] < 0x80:  # most numbers have one byte
+        return view[position], position + 1
     value = 0
     for shift in range(0, 64, 7):
         if position == end:

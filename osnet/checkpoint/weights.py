@@ -1,4 +1,4 @@
-"""Named arrays of one OSNet: which of the nine it is, whether anything is missing, and what was set aside."""
+"""The weights of one OSNet: which of the nine it is, whether parameters are missing, and what else a file held."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from osnet.variants import (
 Float32 = NDArray[np.float32]
 
 INPUT_SIZE = "input_size"
-"""Name of the array (2,), height and width in pixels, by which a file says what size it was trained at."""
+"""Name of the array (2,), height and width in pixels, with which a file records the size of its training."""
 
 DEFAULT_INPUT_SIZE = (INPUT_HEIGHT, INPUT_WIDTH)
 
@@ -95,18 +95,18 @@ class Weights:
         extras: Mapping[str, Any] | None = None,
         input_size: tuple[int, int] | None = None,
     ) -> Weights:
-        """Find the network that `arrays` are the weights of.
+        """Find the network whose weights `arrays` are.
 
         Args:
             arrays: name to array, in MindSpore's or torchreid's naming. A prefix that all names of the network share,
                 as a wrapper leaves it (``module.``, ``net._backbone.``), is removed, and `notes` says so.
-                float16, float32 and float64 are taken; the result is float32. Optimizer state, counters and
-                ``num_batches_tracked`` may stand among them.
+                float16, float32 and float64 are accepted; the result is float32. Optimizer state, counters and
+                ``num_batches_tracked`` may be among them.
             source: file name or description, for messages.
             sha256: digest of the file that `arrays` came from.
-            allow_nonfinite: take NaN and infinity too.
-            extras: to be kept beside what is set aside from `arrays`.
-            input_size: see `Weights`; None for what the array ``input_size`` says.
+            allow_nonfinite: accept NaN and infinity.
+            extras: further entries of the file, to be kept with those of `arrays`.
+            input_size: see `Weights`; None to take it from the array ``input_size``.
 
         Raises:
             WeightsError: not the weights of an OSNet, or not all of them. One message lists every kind of fault:
@@ -181,7 +181,7 @@ _Named = dict[str, tuple[str, Any]]
 
 
 def _common_prefix(arrays: Mapping[str, Any], where: str) -> str:
-    """What stands before the network's own names, with its dot: the prefix after which most names fit a network."""
+    """The prefix, dot included, after which most names are those of a network."""
     known = _all_names()
     fitting: Counter[str] = Counter()
     for name in arrays:
@@ -207,11 +207,11 @@ def _all_names() -> frozenset[str]:
 
 
 _MOST_PARTS = 8
-"""Dots that are looked at from the end of a name: as many as the longest name and its prefix's last have."""
+"""Number of dots, counted from the end of a name, at which a prefix may end."""
 
 
 def _in_mindspore_names(arrays: Mapping[str, Any], prefix: str, where: str) -> _Named:
-    """`arrays` without `prefix`, which may also stand after an optimizer's word: ``moment1.net.conv1...``."""
+    """Rename `arrays` without `prefix`, which may also follow an optimizer's word: ``moment1.net.conv1...``."""
     named: _Named = {}
     for original, value in arrays.items():
         word, dot, rest = original.partition(".")
@@ -238,7 +238,7 @@ def _closest(named: _Named) -> tuple[Variant, int]:
     num_classes = 0
     if "classifier.weight" in shapes or "classifier.bias" in shapes:
         shape = shapes.get("classifier.weight") or shapes.get("classifier.bias")
-        num_classes = (shape[0] if shape else 0) or 1  # a classifier of no size is then listed as misshapen
+        num_classes = (shape[0] if shape else 0) or 1  # a classifier without a size is then listed as misshapen
 
     def likeness(variant: Variant) -> tuple[int, int]:
         expected = _expected(variant, num_classes)
@@ -248,7 +248,7 @@ def _closest(named: _Named) -> tuple[Variant, int]:
 
 
 def _is_extra(name: str, expected: Mapping[str, Parameter]) -> bool:
-    """Optimizer state, or a counter: no part of the network, whose own names all hold a dot."""
+    """Whether it is optimizer state or a counter; the network's own names all hold a dot."""
     _, _, rest = name.partition(".")
     if not rest or name.endswith(".num_batches_tracked"):
         return True
@@ -349,7 +349,7 @@ def _as_float32(
     for name, parameter in expected.items():
         original, given = named[name]
         with np.errstate(over="ignore"):
-            # An array that stands unaligned in the file is copied; readers in C may not take it.
+            # An array that is not aligned in the file is copied, because code in C may not accept it.
             array = np.require(given, np.float32, ["C_CONTIGUOUS", "ALIGNED"])
         if given.dtype.newbyteorder("=") != np.float32:
             exact = given.dtype.itemsize < 4 or np.array_equal(array, given, equal_nan=True)

@@ -1,4 +1,4 @@
-"""Pedestrians that this package draws itself: who they are, how they stand, what sees them.
+"""Drawn pedestrians: who they are, how they walk, and the cameras that see them.
 
 person → wardrobe (textures) → body (parts of a walking figure) → raster (pixels) → camera and scene (one crop).
 """

@@ -1,4 +1,4 @@
-"""What a camera does to a picture: where it hangs, the light it sees, and what its lens and sensor leave of it."""
+"""What a camera does to a picture: where it hangs, its light, and the effects of its lens and sensor."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from osnet.drawn.raster import Light
 from osnet.drawn.streams import noise_stream, stream
 
 WORLDS = ("street", "indoor")
-"""Two sets of cameras and backgrounds that share nothing but the people."""
+"""Two sets of cameras and backgrounds that have only the people in common."""
 
 HEIGHT, WIDTH = 128, 64
-"""Size of a crop in pixels, as Market-1501 has it."""
+"""Size of a crop in pixels, as in Market-1501."""
 
 SCENES = {
     "street": ("facade", "shops", "park", "bricks", "parking", "crossing"),
     "indoor": ("corridor", "mall", "platform", "office", "supermarket", "lobby"),
 }
 _MOVED = ImageFilter.Kernel((5, 5), [0] * 10 + [1] * 5 + [0] * 10)
-"""A step to the side while the shutter was open."""
+"""Motion blur of a step to the side."""
 _COURSES = (0.0, 180.0, 90.0, 35.0, -135.0, -60.0, 150.0, -95.0, 15.0)
 
 
@@ -65,7 +65,7 @@ class Camera:
 
 @lru_cache(maxsize=64)
 def place_camera(seed: int, world: str, number: int) -> Camera:
-    """Camera `number` (from 1) of `world`, from the seed alone."""
+    """Place camera `number` (1, 2, ...) of `world`; it depends on the seed alone."""
     rng = stream("camera", seed, world, number)
     order = stream("courses", seed, world)
     courses, scenes = list(_COURSES), list(SCENES[world])
@@ -73,7 +73,7 @@ def place_camera(seed: int, world: str, number: int) -> Camera:
     order.shuffle(scenes)
     inside = world == "indoor"
     warmth, tint = rng.uniform(-1, 1), rng.uniform(-1, 1)
-    if inside:  # tubes and bulbs: green or yellow, never as neutral as daylight
+    if inside:  # tubes and bulbs are green or yellow, never as neutral as daylight
         warmth, tint = rng.choice((-0.9, 0.6, 1.2)) + 0.3 * warmth, 0.55 + 0.45 * tint
     strength = 0.13
     exposure = rng.uniform(0.72, 0.98) if inside else rng.uniform(0.78, 1.22)
@@ -111,8 +111,11 @@ def place_camera(seed: int, world: str, number: int) -> Camera:
 
 
 def expose(image: Image.Image, camera: Camera, rows: int, rng: random.Random) -> Image.Image:
-    """What `camera` makes of the scene `image` (RGB, any size) when the box fills `rows` rows of its sensor:
-    (128, 64) pixels, coloured, blurred, noisy."""
+    """Take the scene `image` (RGB, any size) with `camera`, whose sensor has `rows` rows for the box.
+
+    Returns:
+        The crop, 64x128 pixels, with the camera's colours, blur and noise.
+    """
     if rows < HEIGHT:
         image = image.resize((rows // 2, rows), Image.Resampling.BOX)
     image = image.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
@@ -125,7 +128,7 @@ def expose(image: Image.Image, camera: Camera, rows: int, rng: random.Random) ->
     kept = camera.saturation
     red, green, blue = ((1 - kept) * share for share in (0.3, 0.59, 0.11))
     image = image.convert("RGB", (kept + red, green, blue, 0, red, kept + green, blue, 0, red, green, kept + blue, 0))
-    if rng.random() < 0.25:  # the shadow of a house or an awning lies over part of the box
+    if rng.random() < 0.25:  # the shadow of a house or an awning
         edge, softness = rng.uniform(0.15, 0.85), rng.uniform(0.05, 0.2)
         ramp = np.clip((np.linspace(0, 1, HEIGHT, dtype=np.float32) - np.float32(edge)) / np.float32(softness), 0, 1)
         if rng.random() < 0.5:
@@ -147,24 +150,19 @@ _TONES = 1023
 
 @lru_cache(maxsize=64)
 def _tone_curve(camera: Camera) -> NDArray[np.int32]:
-    """What the sensor gives, 0 to 255, for light from 0 to `_TONES`."""
+    """The sensor's output, 0 to 255, for light from 0 to `_TONES`."""
     span = 255 - camera.lift
     return np.array([int(camera.lift + span * (i / _TONES) ** camera.gamma) for i in range(_TONES + 1)], np.int32)
 
 
 @lru_cache(maxsize=16)
 def _grain(world: str, number: int) -> NDArray[np.float32]:
-    """A sheet of noise of standard deviation 1, larger than a crop; each picture takes another piece of it."""
+    """A sheet of noise of standard deviation 1, larger than a crop; each picture uses another piece of it."""
     return noise_stream(stream("grain", world, number)).standard_normal((640, 320, 3)).astype(np.float32)
 
 
-def to_array(image: Image.Image) -> NDArray[np.uint8]:
-    """(rows, columns, 3)."""
-    return np.asarray(image, np.uint8)
-
-
 def to_jpeg(image: Image.Image, camera: Camera) -> bytes:
-    """The crop as the camera's file."""
+    """Encode a crop with the quality of `camera`."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=camera.quality)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Who is drawn: the attributes that make one identity, and a crowd of identities that can be told apart."""
+"""The people: the attributes of one identity, and a crowd of identities that can be told apart."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ SHOES = {"low": 3, "trainers": 3, "boots": 1.8}
 WARM = {"coat", "jacket", "vest", "hoodie"}
 
 LEAST_DIFFERENCES = 3
-"""In so many of the nine attributes of `Person.look` any two people of one crowd differ, at least."""
+"""Any two people of one crowd differ in at least this many of the nine attributes of `Person.look`."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ class Person:
     """One identity. Colours are names in `COLOURS` (hair: `HAIR_COLOURS`; skin: index into `SKINS`).
 
     Attributes:
-        key: names the person's own random numbers (shades of colours, folds of cloth).
+        key: seed of the person's own random numbers (shades of colours, folds of cloth).
         height: metres, 1.50 to 1.96.
-        girth: width against the average, 0.84 to 1.28.
-        curve: 0 broad shoulders and straight waist, 1 narrow shoulders and broad hips.
+        girth: width relative to the average, 0.84 to 1.28.
+        curve: 0 for broad shoulders and a straight waist, 1 for narrow shoulders and broad hips.
     """
 
     key: str
@@ -112,13 +112,13 @@ class Person:
         )
         bag = self.bag if self.bag == "none" else f"{self.bag} {self.bag_colour}"
         shoes = f"{self.shoes} {self.shoe_colour}"
-        # A logo is seen from the front only: to whoever stands behind, the garment is plain.
+        # A logo is visible from the front only; from behind the garment looks plain.
         pattern = "plain" if self.pattern in ("plain", "logo") else f"{self.pattern} {self.accent_colour}"
         return (self.upper, self.upper_colour, pattern, self.lower, self.lower_colour, head, bag, shoes, frame)
 
 
 def draw_person(key: str, rng: random.Random) -> Person:
-    """A person from the numbers of `rng`, without regard to anybody else."""
+    """Draw a person with the numbers of `rng`, independently of anybody else."""
     names = list(COLOURS)
     upper_colour, lower_colour = (
         rng.choice(USUAL_PAIRS) if rng.random() < 0.6 else (rng.choice(names), rng.choice(names))
@@ -173,9 +173,9 @@ def draw_person(key: str, rng: random.Random) -> Person:
 
 
 def draw_crowd(seed: int, count: int) -> list[Person]:
-    """`count` people who differ from one another in at least `LEAST_DIFFERENCES` attributes of `Person.look`.
+    """Draw `count` people, any two of whom differ in at least `LEAST_DIFFERENCES` attributes of `Person.look`.
 
-    The first n of a larger crowd of the same seed are the crowd of n.
+    The first n people of a larger crowd of the same seed are the crowd of n.
     """
     people: list[Person] = []
     words: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""What a data set consists of, decided before anything is drawn: every file's name, and who is on it."""
+"""The plan of a data set: every file's name and who it shows, decided before anything is drawn."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
 """Folders of Market-1501's layout."""
 
 RECIPE = 1
-"""Raised whenever the same seed would draw other pixels."""
+"""Increased by every change that makes the same seed draw other pixels."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that the bytes of a drawn data set depend on, beside the versions of Pillow's libjpeg and of this recipe.
+    """Everything that the pixels of a drawn data set depend on, apart from the version of Pillow.
 
     Attributes:
         identities: all of them; the first `train_identities` are for training.
-        images_per_camera: of each identity; of the others' the first is the query.
-        distractors: gallery pictures of strangers (identity 0) and, one in four, of boxes that missed (identity -1).
+        images_per_camera: pictures of each identity; of a test identity the first is the query.
+        distractors: gallery pictures of people who are nobody's match (identity 0) and, one in four, of boxes that
+            missed (identity -1).
     """
 
     identities: int
@@ -45,7 +46,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Crop:
-    """One file to draw: `person` is an index into the crowd, or, for a stranger, -1 - their number."""
+    """One file to draw: `person` is an index into the crowd, or, for distractor n, -1 - n."""
 
     folder: str
     name: str
@@ -56,7 +57,7 @@ class Crop:
 
 
 def plan(settings: Settings) -> list[Crop]:
-    """Every crop in the order of drawing, those of one person together."""
+    """List every crop in the order of drawing, those of one person together."""
     crops = []
     for person in range(settings.identities):
         for camera in range(1, settings.cameras + 1):
@@ -83,10 +84,10 @@ def file_name(identity: int, camera: int, frame: int, box: int) -> str:
 
 
 def draw_share(settings: Settings, root: Path, share: int = 0, shares: int = 1) -> Iterator[tuple[int, bytes]]:
-    """Draw the crops of every `shares`-th person from `share` on into the folders under `root`, which exist.
+    """Draw the crops of every `shares`-th person, beginning with `share`, into the existing folders under `root`.
 
     Yields:
-        the number of each crop in the plan, and the SHA-256 of its pixels before they became a JPEG.
+        the number of each crop in the plan, and the SHA-256 of its pixels before JPEG compression.
     """
     crowd = draw_crowd(settings.seed, settings.identities)
     for number, crop in enumerate(plan(settings)):

@@ -1,4 +1,4 @@
-"""One crop: a person, a camera and the number of the picture, from the seed alone."""
+"""One crop, from the seed, a person, a camera and the number of the picture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from osnet.drawn.body import build, draw_pose
-from osnet.drawn.camera import HEIGHT, Camera, expose, place_camera, to_array
+from osnet.drawn.camera import HEIGHT, Camera, expose, place_camera
 from osnet.drawn.person import Person, draw_person
 from osnet.drawn.raster import Array, Canvas, Figure
 from osnet.drawn.scene import FOOT, SPAN, TALL, backdrop, place_object
@@ -21,18 +21,18 @@ FINENESS = 1.5
 """Rows and columns drawn for one that the camera resolves."""
 
 OBJECT_ROWS = 192
-"""Rows of a picture that things in front are drawn on; their sizes are made for that."""
+"""Rows of the picture on which obstacles are drawn; their sizes are given for it."""
 
 PASSERS_BY = 97
-"""How many people walk through other people's boxes; none of them is an identity of the data set."""
+"""Number of people who walk through other people's boxes; none of them is an identity of the data set."""
 
 Box = tuple[float, float, float, float]
 
 
 def shoot(seed: int, world: str, person: Person, camera: int, picture: object, *, bad_box: bool = False) -> Image.Image:
-    """Picture number `picture` that `camera` (from 1) takes of `person`: RGB, 64 wide and 128 high.
+    """Take picture number `picture` of `person` with `camera` (1, 2, ...): RGB, 64 wide and 128 high.
 
-    With `bad_box` the detector missed: the box holds a part of the person at best.
+    With `bad_box` the detector missed: the box holds at most a part of the person.
     """
     rng = stream("shot", seed, world, person.key, camera, picture)
     seen_by = place_camera(seed, world, camera)
@@ -56,7 +56,7 @@ def shoot(seed: int, world: str, person: Person, camera: int, picture: object, *
 
 
 def _box(figure: Figure, rng: random.Random, bad: bool) -> Box:
-    """Left, top, right, bottom in metres, as a detector that is good on most days would set it."""
+    """Left, top, right, bottom in metres, as a good detector would usually set it."""
     left, top, right, bottom = figure.extent
     tall, middle = bottom - top, (left + right) / 2
     if bad:
@@ -108,7 +108,7 @@ def _paint(
     scale = rows / (bottom - top)
     wide = round((right - left) * scale)
     ground = _ground(seed, camera, wide, rows, rng)
-    canvas = Canvas(to_array(ground))
+    canvas = Canvas(np.asarray(ground, np.uint8))
     for body in (*others, figure):
         canvas.darken(_shadow(body, box, scale, ground.size, rng))
     for body in (figure, *others):
@@ -130,7 +130,7 @@ def _ground(seed: int, camera: Camera, wide: int, rows: int, rng: random.Random)
 
 
 def _shadow(figure: Figure, box: Box, scale: float, size: tuple[int, int], rng: random.Random) -> Array:
-    """Share of the light that is gone around the feet, (rows, columns), for a picture of `size`."""
+    """Fraction of the light that is lost around the feet, (rows, columns), for a picture of `size`."""
     left, _, right, bottom = figure.extent
     half, flat = 0.3 * scale, 0.075 * scale
     x = (np.arange(size[0]) - ((left + right) / 2 - box[0]) * scale) / half + rng.uniform(-0.2, 0.2)

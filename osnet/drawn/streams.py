@@ -1,4 +1,4 @@
-"""Random numbers by name: the same key gives the same numbers on every machine, in every process, in any order."""
+"""Random numbers by key: a key gives the same numbers on every machine, in every process, in any order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def stream(*key: object) -> random.Random:
-    """A generator that depends on `key` alone (Python seeds from the SHA-512 of a text, whatever the hash seed)."""
+    """Return a generator that depends on `key` alone: Python seeds it with the SHA-512 of the text."""
     return random.Random("/".join(map(str, key)))
 
 
@@ -23,7 +23,7 @@ def noise_stream(rng: random.Random) -> np.random.RandomState:
 
 
 def weighted(rng: random.Random, weights: Mapping[T, float]) -> T:
-    """One of the keys of `weights`, as likely as its value says."""
+    """Choose one of the keys of `weights`, with probabilities in proportion to their values."""
     left = rng.random() * sum(weights.values())
     for name, weight in weights.items():
         left -= weight
@@ -33,7 +33,7 @@ def weighted(rng: random.Random, weights: Mapping[T, float]) -> T:
 
 
 def jitter(rng: random.Random, colour: Sequence[int], amount: float) -> tuple[int, int, int]:
-    """`colour` (RGB, 0 to 255) made up to `amount` lighter or darker, and a little off in each channel."""
+    """Make `colour` (RGB, 0 to 255) up to `amount` lighter or darker, with a small shift in each channel."""
     tone = rng.uniform(-amount, amount)
     red, green, blue = (int(min(250, max(6, c + tone + rng.uniform(-0.3, 0.3) * amount))) for c in colour)
     return red, green, blue
