@@ -24,7 +24,7 @@ from osnet.models.load import create_model, read_weights, weights_of
 
 RANDOM_SEEDS = range(3)
 
-HELD_OUT = {"identities": 1100, "images_per_camera": 3, "train_share": 0.91, "seed": 0}
+HELD_OUT = {"identities": 1100, "images_per_camera": 3, "train_fraction": 0.91, "seed": 0}
 """The data set of `make demo-weights`."""
 
 

@@ -34,7 +34,7 @@ def main() -> None:
             images_per_camera=2,
             seed=options.seed,
             world=options.world,
-            train_share=0.9,
+            train_fraction=0.9,
         )
         print(f"{options.world}: {drawn.train} training images, {drawn.query} queries, {drawn.gallery} in the gallery")
         before = osnet.evaluate(options.model, data, cache=False)

@@ -65,7 +65,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "people"
-        draw_dataset(data, identities=60, seed=2, train_share=0.02)
+        draw_dataset(data, identities=60, seed=2, train_fraction=0.02)
         found = evaluate("osnet_x0_25_drawn", data, cache=False)
         ordered = by_difficulty(found).tolist()
         chosen = [ordered[int(share * (len(ordered) - 1))] for share in (0.25, 0.5, 0.75)]

@@ -28,7 +28,7 @@ BUILT_IN = "osnet_x0_25_drawn"
 
 SEED_CARD = "osnet"
 
-_DRAWN = {"identities": 24, "cameras": 3, "images_per_camera": 3, "seed": 20_261, "train_share": 0.01}
+_DRAWN = {"identities": 24, "cameras": 3, "images_per_camera": 3, "seed": 20_261, "train_fraction": 0.01}
 """People whom no weights were trained on: training takes other seeds."""
 
 

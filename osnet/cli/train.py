@@ -24,13 +24,17 @@ def synth(
     images_per_camera: Annotated[int, typer.Option(help="Pictures of each person by each camera.")] = 4,
     seed: Annotated[int, typer.Option(help="The same seed draws the same pictures.")] = 0,
     world: Annotated[str, typer.Option(help="street or indoor.")] = "street",
-    train_share: Annotated[float, typer.Option(help="Share of the people that is for training.")] = 0.5,
+    train_fraction: Annotated[float, typer.Option(help="Fraction of the people that are for training.")] = 0.5,
+    train_share: Annotated[Optional[float], typer.Option(hidden=True)] = None,
     workers: Annotated[Optional[int], typer.Option(help="Processes; default: as many as processors.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw a data set of pedestrians in Market-1501's layout."""
     from osnet.drawn.dataset import draw_dataset
 
+    if train_share is not None:
+        say("--train-share is deprecated; use --train-fraction", err=True)
+        train_fraction = train_share
     drawn = draw_dataset(
         out,
         identities=identities,
@@ -38,7 +42,7 @@ def synth(
         images_per_camera=images_per_camera,
         seed=seed,
         world=world,
-        train_share=train_share,
+        train_fraction=train_fraction,
         workers=workers,
     )
     if as_json:

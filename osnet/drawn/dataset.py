@@ -75,7 +75,7 @@ def draw_dataset(
     images_per_camera: int = 4,
     seed: int = 0,
     world: str = "street",
-    train_share: float = 0.5,
+    train_fraction: float = 0.5,
     distractors: int | None = None,
     workers: int | None = None,
     progress: bool | None = None,
@@ -97,7 +97,7 @@ def draw_dataset(
         seed: integer of at least 0.
         world: ``street`` or ``indoor``: they differ in cameras (height, light, sharpness), backgrounds and obstacles.
             Train in one and test in the other to see a domain gap.
-        train_share: fraction of the identities that are for training, above 0 and below 1.
+        train_fraction: fraction of the identities that are for training, above 0 and below 1.
         distractors: further gallery pictures of people who are nobody's match (identity 0000) and of boxes that missed
             (-1). Default: a fifth of the gallery.
         workers: processes; default: one for each processor, fewer for a small set.
@@ -108,7 +108,7 @@ def draw_dataset(
         DiskError: `out` cannot be written; nothing is left.
         OsnetError: a drawing process was killed; nothing is left.
     """
-    settings = _checked(identities, cameras, images_per_camera, seed, world, train_share, distractors)
+    settings = _checked(identities, cameras, images_per_camera, seed, world, train_fraction, distractors)
     if workers is not None:
         check_integer("workers", workers, least=1, most=256)
     final = _free_folder(out)
@@ -151,15 +151,15 @@ def draw_dataset(
 
 
 def _checked(
-    identities: int, cameras: int, images: int, seed: int, world: str, train_share: float, distractors: int | None
+    identities: int, cameras: int, images: int, seed: int, world: str, train_fraction: float, distractors: int | None
 ) -> Settings:
     check_integer("identities", identities, least=2, most=MAX_IDENTITIES)
     check_integer("cameras", cameras, least=1, most=MAX_CAMERAS)
     check_integer("images_per_camera", images, least=2, most=1000)
     check_integer("seed", seed, least=0, most=2**63 - 1)
     check_choice("world", world, WORLDS)
-    check_number("train_share", train_share, above=0, below=1)
-    train = min(identities - 1, max(1, round(identities * train_share)))
+    check_number("train_fraction", train_fraction, above=0, below=1)
+    train = min(identities - 1, max(1, round(identities * train_fraction)))
     if distractors is None:
         distractors = (identities - train) * cameras * (images - 1) // 5
     check_integer("distractors", distractors, least=0, most=49_999 * cameras)

@@ -34,9 +34,15 @@ def test_used_wrongly_it_says_so_in_one_line(arguments: tuple[str, ...], message
     assert done.stderr.count("\n") == 1
 
 
-def test_synth_draws(tmp_path: Path) -> None:
+DEPRECATED = "--train-share is deprecated; use --train-fraction\n"
+
+
+@pytest.mark.parametrize(("flag", "said"), [("--train-fraction", ""), ("--train-share", DEPRECATED)])
+def test_synth_draws(flag: str, said: str, tmp_path: Path) -> None:
     out = tmp_path / "drawn"
-    done = osnet("synth", str(out), "--identities", "2", "--cameras", "2", "--images-per-camera", "2", "--json")
+    sizes = ("--identities", "3", "--cameras", "2", "--images-per-camera", "2", flag, "0.3")
+    done = osnet("synth", str(out), *sizes, "--json")
     assert done.returncode == 0, done.stderr
+    assert done.stderr == said
     found = json.loads(done.stdout)
     assert found["train"] == len(list((out / "bounding_box_train").iterdir())) == 4

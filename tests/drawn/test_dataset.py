@@ -95,7 +95,7 @@ def test_other_seed_or_world_is_other_pixels(small: DrawnSet, tmp_path: Path, ch
 
 
 def test_a_larger_set_of_the_same_seed_has_the_same_people(small: DrawnSet, tmp_path: Path) -> None:
-    larger = draw_dataset(tmp_path / "larger", workers=1, **{**SMALL, "identities": 5, "train_share": 0.4})
+    larger = draw_dataset(tmp_path / "larger", workers=1, **{**SMALL, "identities": 5, "train_fraction": 0.4})
     train = {name: digest for name, digest in contents(small.root).items() if name.startswith("bounding_box_train")}
     assert train.items() <= contents(larger.root).items()
 
@@ -126,9 +126,9 @@ def test_pixels_are_those_of_every_other_machine(small: DrawnSet) -> None:
         ({"seed": -1}, "seed"),
         ({"seed": "1"}, "seed"),
         ({"world": "moon"}, "street, indoor"),
-        ({"train_share": 0}, "train_share"),
-        ({"train_share": 1.0}, "train_share"),
-        ({"train_share": float("nan")}, "train_share"),
+        ({"train_fraction": 0}, "train_fraction"),
+        ({"train_fraction": 1.0}, "train_fraction"),
+        ({"train_fraction": float("nan")}, "train_fraction"),
         ({"distractors": -1}, "distractors"),
         ({"workers": 0}, "workers"),
     ],

@@ -31,7 +31,7 @@ def test_its_card_says_what_it_knows() -> None:
 
 
 def test_it_finds_drawn_people_whom_it_never_saw(tmp_path: Path) -> None:
-    draw_dataset(tmp_path / "drawn", identities=13, cameras=3, images_per_camera=2, seed=77, train_share=0.01)
+    draw_dataset(tmp_path / "drawn", identities=13, cameras=3, images_per_camera=2, seed=77, train_fraction=0.01)
     found = osnet.evaluate(NAME, tmp_path / "drawn", cache=False, offline=True)
     untrained = osnet.evaluate(recipe_weights("osnet_x0_25"), tmp_path / "drawn", cache=False)
     assert found.mAP > 0.8
