@@ -65,24 +65,21 @@ def open_regular(path: PathLike) -> BinaryIO:
     try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, f"it is {_kind(mode)}", os.fspath(path))
+            what = _KINDS.get(stat.S_IFMT(mode), "not a regular file")
+            raise OSError(errno.EINVAL, f"it is {what}", os.fspath(path))
         return os.fdopen(descriptor, "rb", buffering=0)
     except BaseException:
         os.close(descriptor)
         raise
 
 
-def _kind(mode: int) -> str:
-    for test, name in (
-        (stat.S_ISDIR, "a folder"),
-        (stat.S_ISFIFO, "a FIFO"),
-        (stat.S_ISSOCK, "a socket"),
-        (stat.S_ISCHR, "a device"),
-        (stat.S_ISBLK, "a device"),
-    ):
-        if test(mode):
-            return name
-    return "no regular file"
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 @contextlib.contextmanager
@@ -145,25 +142,23 @@ def atomic_write(path: PathLike, data: bytes | bytearray | memoryview, *, overwr
 
 
 def _rename(private: Path, final: Path, overwrite: bool) -> None:
-    if overwrite:
-        private.replace(final)
-        return
-    try:
-        os.link(private, final)  # unlike rename, refuses a name that is taken
-    except FileExistsError:
-        pass
-    except OSError:  # a file system without hard links
-        if not os.path.lexists(final):
-            private.replace(final)
+    if not overwrite:
+        try:
+            os.link(private, final)  # unlike rename, refuses a name that is taken
+        except FileExistsError:
+            raise _exists_error(final) from None
+        except OSError:  # a file system without hard links
+            refuse_existing(final)
+        else:
             return
-    else:
-        return
-    raise _exists_error(final)  # even if it is gone by now: nothing was published
+    private.replace(final)
 
 
 def refuse_existing(path: Path) -> None:
-    """Raises:
-    ExistsError: something stands at `path`.
+    """Check that nothing stands at `path`.
+
+    Raises:
+        ExistsError: something does.
     """
     if os.path.lexists(path):
         raise _exists_error(path)

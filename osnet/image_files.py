@@ -66,28 +66,31 @@ def list_images(folder: PathLike) -> Listing:
         OSError: `folder` itself cannot be read.
     """
     found = Listing([], [])
-    seen = {_identity(os.stat(folder))}  # noqa: PTH116 - speed, as below
-    stack = [iter(_entries(folder))]
-    while stack:
-        entry = next(stack[-1], None)
-        if entry is None:
-            stack.pop()
+    listed: set[tuple[int, int]] = set()
+
+    def unreadable(error: OSError) -> None:
+        if not listed:
+            raise error
+        found.others.append(Path(error.filename))
+
+    for here, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
+        state = os.stat(here)  # noqa: PTH116 - speed
+        if (state.st_dev, state.st_ino) in listed:
+            found.others.append(Path(here))
+            folders.clear()
             continue
-        if entry.name.startswith(".") or entry.name.lower() in _SYSTEM_FILES:
-            continue
-        try:
-            if not entry.is_dir():
-                (found.images if is_image_name(entry.name) else found.others).append(Path(entry.path))
-                continue
-            identity = _identity(os.stat(entry.path))  # noqa: PTH116
-            if identity in seen:
-                found.others.append(Path(entry.path))
-            else:
-                stack.append(iter(_entries(entry.path)))
-                seen.add(identity)
-        except OSError:
-            found.others.append(Path(entry.path))
+        listed.add((state.st_dev, state.st_ino))
+        folders[:] = sorted(filter(_is_shown, folders))
+        for name in filter(_is_shown, names):
+            path = Path(os.path.join(here, name))  # noqa: PTH118 - speed
+            (found.images if is_image_name(name) else found.others).append(path)
+    found.images.sort()
+    found.others.sort()
     return found
+
+
+def _is_shown(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in _SYSTEM_FILES
 
 
 def find_images(inputs: Iterable[PathLike]) -> Listing:
@@ -107,8 +110,9 @@ def find_images(inputs: Iterable[PathLike]) -> Listing:
             except OSError as error:
                 raise ImageError(f"{path}: the folder cannot be read ({error.strerror or error})") from None
             if not inside.images:
-                known = " ".join(IMAGE_SUFFIXES)
-                raise ImageError(f"{path}: no images in this folder or below it (looked for {known})")
+                raise ImageError(
+                    f"{path}: no images in this folder or below it (looked for {' '.join(IMAGE_SUFFIXES)})"
+                )
             images.extend(inside.images)
             others.extend(inside.others)
         elif not path.exists():
@@ -120,15 +124,6 @@ def find_images(inputs: Iterable[PathLike]) -> Listing:
     return Listing(list(found), [path for path in dict.fromkeys(others) if path not in found])
 
 
-def _entries(folder: PathLike) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return sorted(entries, key=lambda entry: entry.name)
-
-
-def _identity(state: os.stat_result) -> tuple[int, int]:
-    return state.st_dev, state.st_ino
-
-
 def unused(others: Sequence[Path]) -> str:
     """What a user is told about the `others` of a listing: how many, and the first few."""
     shown = ", ".join(map(str, others[:3])) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
@@ -137,8 +132,10 @@ def unused(others: Sequence[Path]) -> str:
 
 
 def refuse_video(path: Path) -> None:
-    """Raises:
-    ImageError: `path` is named like a video.
+    """Check that `path` is not named like a video.
+
+    Raises:
+        ImageError: it is.
     """
     if path.suffix.lower() in VIDEO_SUFFIXES:
         raise ImageError(

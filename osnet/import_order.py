@@ -41,20 +41,11 @@ class _Watch:
         path: Sequence[str] | None = None,  # noqa: ARG002 (the import system calls this)
         target: ModuleType | None = None,  # noqa: ARG002
     ) -> ModuleSpec | None:
-        if fullname == "mindspore":
-            refuse_clash()
+        engine = sys.modules.get(_ENGINE)
+        if fullname == "mindspore" and engine is not None and engine.Type() != "python":
+            raise DependencyError(
+                f"mindspore cannot be imported into this process: protobuf is loaded already (by onnx, perhaps) in its "
+                f"{engine.Type()!r} form, which MindSpore does not survive; import osnet or mindspore before it, "
+                f"or start Python with {_SETTING}=python"
+            )
         return None
-
-
-def refuse_clash() -> None:
-    """Raises:
-    DependencyError: protobuf is loaded in a form that MindSpore does not survive.
-    """
-    engine = sys.modules.get(_ENGINE)
-    if "mindspore" in sys.modules or engine is None or engine.Type() == "python":
-        return
-    raise DependencyError(
-        f"mindspore cannot be imported into this process: protobuf is loaded already (by onnx, perhaps) in its "
-        f"{engine.Type()!r} form, which MindSpore does not survive; import osnet or mindspore before it, "
-        f"or start Python with {_SETTING}=python"
-    )

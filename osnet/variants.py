@@ -45,6 +45,7 @@ GATE_REDUCTION = 16
 BOTTLENECK = 4
 
 NORM_WORDS = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+_TORCHREID_WORDS = {theirs: ours for ours, theirs in NORM_WORDS.items()}
 
 
 @dataclass(frozen=True)
@@ -70,19 +71,11 @@ class Variant:
     @property
     def blocks(self) -> tuple[Block, ...]:
         """The six omni-scale blocks in order."""
-        found = []
-        for index in range(6):
-            stage, place = divmod(index, 2)
-            width = self.channels[stage + 1]
-            found.append(
-                Block(
-                    prefix=f"conv{stage + 2}.{place}",
-                    in_channels=self.channels[stage] if place == 0 else width,
-                    out_channels=width,
-                    instance_norm=self.norms[index],
-                )
-            )
-        return tuple(found)
+        widths = [width for width in self.channels[1:] for _ in range(2)]
+        return tuple(
+            Block(f"conv{2 + i // 2}.{i % 2}", before, width, norm)
+            for i, (before, width, norm) in enumerate(zip([self.channels[0], *widths], widths, self.norms))
+        )
 
     def stream(self, block: str, depth: int) -> tuple[str, ...]:
         """Prefixes of the light convolutions of the stream that is `depth` (1 to 4) deep."""
@@ -245,9 +238,7 @@ def from_torchreid(name: str) -> str:
     head, _, word = name.rpartition(".")
     layer = head.rpartition(".")[2]
     if layer in ("bn", "IN") or head == "fc.1":
-        for ours, theirs in NORM_WORDS.items():
-            if word == theirs:
-                return f"{head}.{ours}"
+        return f"{head}.{_TORCHREID_WORDS.get(word, word)}"
     return name
 
 

@@ -14,7 +14,7 @@ from typing import Any, Union
 from osnet.checks import check_bool, check_choice, check_integer, check_number
 from osnet.errors import OptionError
 from osnet.files import atomic_write, open_regular
-from osnet.variants import INPUT_STEP
+from osnet.variants import check_size
 from osnet.yaml_files import MAX_BYTES, decode, kind, read_yaml
 
 SAMPLERS = ("random", "pk")
@@ -160,9 +160,8 @@ class TrainConfig:
         """Every key as YAML; `read_config` reads it back."""
         import yaml
 
-        values = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
-        text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-        return text
+        values = {**dataclasses.asdict(self), "milestones": list(self.milestones)}
+        return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write `to_yaml` to `path`."""
@@ -188,7 +187,7 @@ def read_config(path: str | os.PathLike[str], **changes: Any) -> TrainConfig:
     try:
         return TrainConfig.from_mapping({**_renamed(values), **_renamed(changes)})
     except OptionError as error:
-        raise OptionError(f"{os.fspath(path)}: {error}") from None
+        raise OptionError(f"{name}: {error}") from None
 
 
 _CHOICES = {"sampler": SAMPLERS, "optimizer": OPTIMIZERS, "schedule": SCHEDULES}
@@ -254,10 +253,7 @@ def _checked(name: str, value: Any, default: Any) -> Any:
 
 def _check(c: TrainConfig) -> None:
     """Refuse values that do not fit each other."""
-    for name in ("height", "width"):
-        value = getattr(c, name)
-        if value < 32 or value % INPUT_STEP:
-            raise OptionError(f"{name}: expected a multiple of {INPUT_STEP} of at least 32, got {value}")
+    check_size((c.height, c.width), "input")
     if c.batch_size < 2:
         raise OptionError("batch_size: expected at least 2, since batch norm needs several images, got 1")
     of_pairs = c.triplet + c.circle + c.supervised_contrastive

@@ -46,10 +46,6 @@ class Cost:
     after: float
     epoch: int
 
-    @property
-    def fell(self) -> bool:
-        return self.before - self.after > _NOISE
-
     def __str__(self) -> str:
         return f"{self.people}: mAP {self.before:.4f} before, {self.after:.4f} after epoch {self.epoch}"
 
@@ -91,7 +87,7 @@ def warn_if_blind(config: TrainConfig, images: TrainingImages, before: float | N
 def warn_if_fallen(found: list[Cost]) -> None:
     """Warn about each figure that is lower after the run than before."""
     for cost in found:
-        if cost.fell:
+        if cost.before - cost.after > _NOISE:
             warnings.warn(f"features became worse for {cost}; {_KEEP_MORE}", CostWarning, stacklevel=3)
 
 

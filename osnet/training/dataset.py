@@ -20,17 +20,19 @@ from osnet.training.config import TrainConfig
 
 @dataclass(frozen=True, eq=False)
 class TrainingImages:
-    """Attributes:
-    paths, labels: training images and the class of each, int64 (N,), classes numbered by ascending person.
-    classes: number of identities.
-    query, gallery: held-out images; both empty when the data set has none.
-    held_out: what these are: ``test`` (the data set's query and gallery), ``val`` (held-out training identities).
-    protocol: of the evaluation.
-    name: layout of the data set.
-    fingerprint: SHA-256 of the names, persons and splits, to know the data again.
-    other: query and gallery of `TrainConfig.other_data`; None when there is none.
-    left_out: for each image of these that cannot be used, the message.
-    not_used: files in the data set's folders that are not images.
+    """The images of a run.
+
+    Attributes:
+        paths, labels: training images and the class of each, int64 (N,), classes numbered by ascending person.
+        classes: number of identities.
+        query, gallery: held-out images; both empty when the data set has none.
+        held_out: what these are: ``test`` (the data set's query and gallery), ``val`` (held-out training identities).
+        protocol: of the evaluation.
+        name: layout of the data set.
+        fingerprint: SHA-256 of the names, persons and splits, to know the data again.
+        other: query and gallery of `TrainConfig.other_data`; None when there is none.
+        left_out: for each image of these that cannot be used, the message.
+        not_used: files in the data set's folders that are not images.
     """
 
     paths: tuple[Path, ...]
@@ -52,7 +54,7 @@ def find_images(config: TrainConfig) -> TrainingImages:
 
     Raises:
         DataError: no data set, fewer than two identities, no identity with two images where a loss or the sampler
-            wants them, or too many identities held out.
+            needs them, or too many identities held out.
         OptionError: an unknown layout.
     """
     if not config.data:
@@ -68,8 +70,8 @@ def find_images(config: TrainConfig) -> TrainingImages:
         check_training_records(train, f"{config.data!r} ({found.name}) without the held-out identities")
     protocol = evaluation_protocol(query, gallery, found)
     unmeasured: list[str] = []
-    if query and not _has_answers(query, gallery, protocol):
-        unmeasured.append(f"{found.root}: no query has a right answer in the gallery, so nothing is measured on them")
+    if query and not _has_matches(query, gallery, protocol):
+        unmeasured.append(f"{found.root}: no query has a match in the gallery, so nothing is measured on them")
         query, gallery = [], []
     people = sorted({r.person for r in train})
     number = {person: i for i, person in enumerate(people)}
@@ -128,12 +130,12 @@ def evaluation_protocol(query: Sequence[Record], gallery: Sequence[Record], foun
     return "market1501" if found.protocol == "cuhk03" else found.protocol
 
 
-def _has_answers(query: Sequence[Record], gallery: Sequence[Record], protocol: str) -> bool:
-    seen = {(r.person, None if protocol == "camera-blind" else r.camera) for r in gallery}
-    cameras = {camera for _, camera in seen}
-    if protocol == "camera-blind":
-        return any((r.person, None) in seen for r in query)
-    return any((r.person, camera) in seen for r in query for camera in cameras - {r.camera})
+def _has_matches(query: Sequence[Record], gallery: Sequence[Record], protocol: str) -> bool:
+    blind = protocol == "camera-blind"
+    views: dict[int, set[int | None]] = defaultdict(set)
+    for r in gallery:
+        views[r.person].add(r.camera)
+    return any(r.person in views if blind else views[r.person] - {r.camera} for r in query)
 
 
 def _fingerprint(root: Path, *parts: list[Record]) -> str:

@@ -12,8 +12,10 @@ from typing import Any
 
 
 class Interrupt:
-    """Attributes:
-    wanted: Ctrl-C was pressed within `deferred`.
+    """Notes a Ctrl-C.
+
+    Attributes:
+        wanted: Ctrl-C was pressed within `deferred`.
     """
 
     def __init__(self) -> None:

@@ -24,10 +24,12 @@ from osnet.training.config import TrainConfig
 
 
 def create_optimizer(config: TrainConfig, params: Sequence[Parameter]) -> nn.Cell:
-    """The optimizer that `config` names, for `params`; call it with (gradients, grad_scale, lr): `grad_scale`, a
-    number or a scalar tensor, multiplies the gradients."""
-    kind: Any = SGD if config.optimizer == "sgd" else Adam
-    return kind(config, params)
+    """Return the optimizer that `config` names, for `params`.
+
+    Call it with (gradients, grad_scale, lr); `grad_scale`, a number or a scalar tensor, multiplies the gradients. Its
+    ``state()`` gives the parameters, by name, that the next step depends on beside the network.
+    """
+    return SGD(config, params) if config.optimizer == "sgd" else Adam(config, params)
 
 
 class _Optimizer(nn.Cell):
@@ -36,10 +38,6 @@ class _Optimizer(nn.Cell):
         self.params = ParameterTuple(params)
         # norm layers and biases do not decay
         self.decays = tuple(config.weight_decay if len(p.shape) > 1 else 0.0 for p in params)
-
-    def state(self) -> dict[str, Parameter]:
-        """Name to parameter: all that the next step depends on beside the network."""
-        raise NotImplementedError
 
 
 class Adam(_Optimizer):

@@ -7,97 +7,86 @@ the image and a random generator: a run can go on anywhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from osnet.errors import DataError, OsnetError
+from osnet.inference.images import prepare
 from osnet.training.config import TrainConfig
+from osnet.training.dataset import TrainingImages
 
-Loader = Callable[[Path], NDArray[np.uint8]]
+Image = NDArray[np.uint8]
+Integers = NDArray[np.int64]
 
 
 class Samples:
     """One device's images of one epoch, by position: what `mindspore.dataset.GeneratorDataset` reads.
 
     An image's randomness is that of (seed, epoch, position among all devices' images), so it depends neither on the
-    number of threads nor on where the run was taken up.
+    number of threads nor on where the run was resumed.
+
+    Args:
+        images: paths and labels.
+        config: ``seed``, input size and augmentation are used.
+        order: `epoch_order`, (passes, ranks, batch): indices of `images`.
+        epoch: from 0.
+        rank: whose images.
+        first: passes before it are left out.
     """
 
     def __init__(
-        self,
-        paths: Sequence[Path],
-        labels: NDArray[np.int64],
-        order: NDArray[np.int64],
-        *,
-        load: Loader,
-        augmentation: Augmentation,
-        seed: int,
-        epoch: int,
-        rank: int = 0,
-        first: int = 0,
+        self, images: TrainingImages, config: TrainConfig, order: Integers, *, epoch: int, rank: int = 0, first: int = 0
     ) -> None:
-        """`order` (passes, ranks, batch) indexes `paths`; passes before `first` are left out."""
-        passes, ranks, batch = order.shape
-        places = np.arange(order.size).reshape(passes, ranks, batch)
+        self._images, self._config, self._epoch = images, config, epoch
         self._indices = order[first:, rank].reshape(-1)
-        self._places = places[first:, rank].reshape(-1)
-        self._paths, self._labels = paths, labels
-        self._load, self._augmentation = load, augmentation
-        self._key = (seed, epoch)
-        self.batch_size = batch
+        self._places = np.arange(order.size).reshape(order.shape)[first:, rank].reshape(-1)
         self.failure: OsnetError | None = None
 
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __getitem__(self, position: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    def __getitem__(self, position: int) -> tuple[Image, np.int32]:
         """uint8 (H, W, 3) and the class."""
-        index = int(self._indices[position])
+        index, config = self._indices[position], self._config
         try:
-            image = self._load(self._paths[index])
+            image = prepare(self._images.paths[index], height=config.height, width=config.width)
         except OsnetError as error:
             self.failure = error
             raise
-        rng = np.random.default_rng([*self._key, int(self._places[position])])
-        return self._augmentation(image, rng), np.int32(self._labels[index])  # type: ignore[return-value]
+        rng = np.random.default_rng([config.seed, self._epoch, int(self._places[position])])
+        return augmented(image, config, rng), np.int32(self._images.labels[index])
 
 
-def batches(
-    samples: Samples, *, workers: int = 2, started: Callable[[], None] | None = None
-) -> Iterator[tuple[Any, Any]]:
-    """Tensors uint8 (B, H, W, 3) and int32 (B,), in order, read ahead by `workers` threads.
+def batches(samples: Samples, config: TrainConfig, started: Callable[[], None]) -> Iterator[tuple[Any, Any]]:
+    """Yield tensors uint8 (B, H, W, 3) and int32 (B,), in order, read ahead by ``config.workers`` threads.
 
     `started` is called once they read: by then mindspore.dataset has taken SIGINT over, before any batch is there.
 
     Raises:
-        OsnetError: what `samples` met: an image that cannot be read.
+        OsnetError: an image of `samples` cannot be read.
     """
     import mindspore.dataset as ds
 
+    if not len(samples):
+        return
     dataset = ds.GeneratorDataset(
         samples,
         ["image", "label"],
         shuffle=False,
-        num_parallel_workers=max(1, min(workers, len(samples))),
+        num_parallel_workers=min(config.workers, len(samples)),
         python_multiprocessing=False,
-    ).batch(samples.batch_size, drop_remainder=True)
+    ).batch(config.batch_size, drop_remainder=True)
     try:
         iterator = dataset.create_tuple_iterator(num_epochs=1)
-        if started:
-            started()
+        started()
         yield from iterator
     except RuntimeError:
         if samples.failure is not None:
             raise samples.failure from None
         raise
-
-
-Integers = NDArray[np.int64]
 
 
 def epoch_order(labels: Integers, config: TrainConfig, *, epoch: int, ranks: int = 1) -> Integers:
@@ -165,32 +154,25 @@ def _cycled(images: Integers, count: int, k: int, rng: np.random.Generator) -> I
     return cycled
 
 
-Image = NDArray[np.uint8]
-
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 _ERASING_ATTEMPTS = 100
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """What may happen to an image; see `osnet.training.config.TrainConfig` for the fields."""
+def augmented(image: Image, config: TrainConfig, rng: np.random.Generator) -> Image:
+    """Return `image` after the random changes that `config` allows: a new uint8 (H, W, 3), C-contiguous.
 
-    flip: float = 0.0
-    crop_padding: int = 0
-    color_jitter: float = 0.0
-    erasing: float = 0.0
-
-    def __call__(self, image: Image, rng: np.random.Generator) -> Image:
-        """A new uint8 (H, W, 3), C-contiguous. The same generator state gives the same image."""
-        if rng.random() < self.flip:
-            image = image[:, ::-1]
-        if self.crop_padding:
-            image = pad_and_crop(image, self.crop_padding, rng)
-        if self.color_jitter:
-            image = jitter(image, self.color_jitter, rng)
-        if rng.random() < self.erasing:
-            image = erase(image, rng)
-        return np.ascontiguousarray(image)
+    The same generator state gives the same image. ``flip``, ``crop_padding``, ``color_jitter`` and ``erasing`` are
+    used; see `osnet.training.config.TrainConfig`.
+    """
+    if rng.random() < config.flip:
+        image = image[:, ::-1]
+    if config.crop_padding:
+        image = pad_and_crop(image, config.crop_padding, rng)
+    if config.color_jitter:
+        image = jitter(image, config.color_jitter, rng)
+    if rng.random() < config.erasing:
+        image = erase(image, rng)
+    return np.ascontiguousarray(image)
 
 
 def pad_and_crop(image: Image, padding: int, rng: np.random.Generator) -> Image:

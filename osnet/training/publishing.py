@@ -31,10 +31,12 @@ _RUN_STATE = ("passes_done", "best_mAP", "best_epoch", "evaluations_since_best")
 
 @dataclass(frozen=True)
 class Published:
-    """Attributes:
-    card: path of the ``.md`` file.
-    checkpoint: path of the ``.ckpt`` file beside it.
-    sha256: of the checkpoint.
+    """What `publish_run` wrote.
+
+    Attributes:
+        card: path of the ``.md`` file.
+        checkpoint: path of the ``.ckpt`` file beside it.
+        sha256: of the checkpoint.
     """
 
     card: Path
@@ -58,9 +60,9 @@ def publish_run(
 ) -> Published:
     """Write the run's best checkpoint (its last, if it has none yet) and its card into the folder `out`.
 
-    The card's link is where the file would be uploaded to; as long as it stands beside the card, with the SHA-256 that
-    the card names, `osnet.load` takes it from there. mindspore_hub takes the card too, but asks both of its links at
-    every load: it loads the model only once something answers there.
+    The card's link is where the file would be uploaded to. While it is beside the card, with the SHA-256 that the card
+    names, `osnet.load` reads it from there. mindspore_hub accepts the card too, but asks both of its links at every
+    load: it loads the model only once both answer.
 
     Args:
         run: folder of a run.
@@ -74,8 +76,11 @@ def publish_run(
         last: the last checkpoint instead of the best, as it was trained: without `TrainConfig.start_fraction`.
         overwrite: replace files that are there.
 
+    Returns:
+        The paths of both files, and the checkpoint's SHA-256.
+
     Raises:
-        OptionError: no run, nothing saved yet, a bad name.
+        OptionError: no run in that folder, nothing saved yet, or a bad name.
         CardError: a value that no card can hold, or that mindspore_hub refuses.
         FileExistsError: the files are there, and `overwrite` is false.
         DiskError: `out` cannot be written.
@@ -97,35 +102,10 @@ def publish_run(
         arrays.update({key: value for key, value in weights.extras.items() if key not in _RUN_STATE})
     data = write_ckpt(arrays)
     digest = hashlib.sha256(data).hexdigest()
-    found = _evaluation(opened, int(weights.extras["step_num"]))
-    card = _card(opened, weights.variant.name, name, dataset, author, user_id, license, base_url, digest, size, found)
-    folder = Path(out) if out is not None else opened.root / "published"
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoint = folder / f"{name}.ckpt"
-    atomic_write(checkpoint, data, overwrite=overwrite)
-    atomic_write(folder / f"{name}.md", render_card(card), overwrite=overwrite)
-    return Published(folder / f"{name}.md", checkpoint, digest)
-
-
-def _evaluation(run: Run, step: int) -> dict[str, Any] | None:
-    """The measurement of the checkpoint of that step."""
-    found = [line for line in run.metrics() if line.get("kind") == "evaluation" and line["step"] == step]
-    return found[-1] if found else None
-
-
-def _card(
-    run: Run,
-    network: str,
-    name: str,
-    dataset: str,
-    author: str,
-    user_id: str,
-    license: str,
-    base_url: str,
-    sha256: str,
-    size: tuple[int, int],
-    found: dict[str, Any] | None,
-) -> Card:
+    step = int(weights.extras["step_num"])
+    measured = [line for line in opened.metrics() if line.get("kind") == "evaluation" and line["step"] == step]
+    found = measured[-1] if measured else None
+    network = weights.variant.name
     entries = {
         "model-name": network,  # what mindspore_hub asks create_network for
         "backbone-name": network,
@@ -144,25 +124,37 @@ def _card(
         "license": license,
         "summary": f"{network} for person re-identification, trained on {dataset}",
     }
+    asset = Asset("ckpt", f"{base_url.rstrip('/')}/{name}.ckpt", digest)
+    card = _card_file(f"{name}.md", entries, asset, _body(opened, network, name, dataset, found))
+    folder = Path(out) if out is not None else opened.root / "published"
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic_write(folder / f"{name}.ckpt", data, overwrite=overwrite)
+    atomic_write(folder / f"{name}.md", card, overwrite=overwrite)
+    return Published(folder / f"{name}.md", folder / f"{name}.ckpt", digest)
+
+
+def _card_file(name: str, entries: dict[str, str], asset: Asset, body: str) -> bytes:
+    """The card as a file, which `parse_card` and mindspore_hub accept."""
     card = Card(
-        name=network,
+        name=entries["model-name"],
         uid="",
-        dataset=dataset,
-        evaluation=entries.get("evaluation", ""),
-        license=license,
+        dataset="",
+        evaluation="",
+        license=entries["license"],
         repository=REPOSITORY,
-        assets=(Asset("ckpt", f"{base_url.rstrip('/')}/{name}.ckpt", sha256),),
+        assets=(asset,),
         mindspore_version=entries["mindspore-version"],
         update_time=entries["update-time"],
-        user_id=user_id,
-        body=_body(run, network, name, dataset, found),
+        user_id=entries["user-id"],
+        body=body,
         entries=tuple(entries.items()),
     )
     data = render_card(card)
-    problem = rules.problem(data, f"{name}.md")
+    problem = rules.problem(data, name)
     if problem:
         raise CardError(problem)
-    return parse_card(data, path=f"{name}.md")  # refuses what no reader would take
+    parse_card(data, path=name)
+    return data
 
 
 def _body(run: Run, network: str, name: str, dataset: str, found: dict[str, Any] | None) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import mindspore
 import numpy as np
 from mindspore import Parameter, Tensor, ops
+from numpy.typing import NDArray
 
 from osnet.errors import DependencyError
 
@@ -26,21 +27,20 @@ class Ranks:
         self.rank, self.size = rank, size
         self._sum = ops.AllReduce() if size > 1 else None
 
-    def average_parameters(self, params: Sequence[Parameter]) -> None:
-        """Give `params` their mean over all devices."""
-        if self.size > 1:
-            self._exchange(params, 1 / self.size)
+    def mean(self, arrays: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        """Return the mean of each array over all devices."""
+        return [total * np.float32(1 / self.size) for total in self._totals(arrays)] if self.size > 1 else list(arrays)
 
     def take_first(self, params: Sequence[Parameter]) -> None:
         """Give `params` the values of rank 0."""
         if self.size > 1:
-            self._exchange(params, float(self.rank == 0), before=True)
+            values = [p.asnumpy() * np.float32(self.rank == 0) for p in params]
+            for p, value in zip(params, self._totals(values)):
+                p.set_data(Tensor(value))
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` is true on any device; all wait for all."""
-        if self.size == 1:
-            return flag
-        return bool(self._reduced(np.array([flag], np.float32))[0] > 0)
+        return bool(self._totals([np.float32(flag)])[0] > 0) if self.size > 1 else flag
 
     def agree(self, params: Sequence[Parameter]) -> bool:
         """Whether `params` have the same bytes on all devices."""
@@ -50,24 +50,19 @@ class Ranks:
         for p in params:
             digest = zlib.crc32(p.asnumpy().tobytes(), digest)
         halves = np.array([digest >> 16, digest & 0xFFFF], np.float32)  # float32 adds these exactly
-        differs = bool((self._reduced(halves) != self.size * halves).any())
+        differs = bool((self._totals([halves])[0] != self.size * halves).any())
         return not self.any(differs)
 
-    def _exchange(self, params: Sequence[Parameter], factor: float, *, before: bool = False) -> None:
-        values = [p.asnumpy() for p in params]
-        flat = np.concatenate([v.reshape(-1) for v in values])
-        flat = self._reduced(flat * np.float32(factor)) if before else self._reduced(flat) * np.float32(factor)
-        start = 0
-        for p, v in zip(params, values):
-            p.set_data(Tensor(flat[start : start + v.size].reshape(v.shape)))
-            start += v.size
-
-    def _reduced(self, flat: Any) -> Any:
-        return self._sum(Tensor(np.ascontiguousarray(flat, np.float32))).asnumpy()  # type: ignore[misc]
+    def _totals(self, arrays: Sequence[Any]) -> list[NDArray[np.float32]]:
+        """The sum of each array over all devices, in one exchange."""
+        flat = np.concatenate([np.ravel(array) for array in arrays]).astype(np.float32, copy=False)
+        total = self._sum(Tensor(flat)).asnumpy()  # type: ignore[misc]
+        ends = np.cumsum([np.size(array) for array in arrays])
+        return [part.reshape(np.shape(array)) for part, array in zip(np.split(total, ends[:-1]), arrays)]
 
 
 def join_ranks() -> Ranks:
-    """The processes that ``msrun`` started together with this one; alone when it was started otherwise.
+    """Return the processes that ``msrun`` started together with this one; alone when it was started otherwise.
 
     Raises:
         DependencyError: they do not find each other.

@@ -7,7 +7,6 @@ import importlib.util
 import sys
 import time
 from collections import deque
-from types import TracebackType
 from typing import Any
 
 from osnet.errors import DependencyError
@@ -26,7 +25,7 @@ _PANELS = (
 
 
 class Reporter:
-    """Tells about the steps and evaluations of one process; of several, only the first one speaks.
+    """Reports the steps and evaluations of one process; of several, only the first one reports.
 
     Args:
         run: whose metrics are written.
@@ -36,7 +35,7 @@ class Reporter:
         speaks: whether this is the first process.
 
     Raises:
-        DependencyError: TensorBoard files are wanted, and no package writes them.
+        DependencyError: ``tensorboard`` is set, and no package can write its files.
     """
 
     def __init__(self, run: Run, config: TrainConfig, *, total: int, done: int, speaks: bool) -> None:
@@ -51,9 +50,7 @@ class Reporter:
     def __enter__(self) -> Reporter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.close()
         if self._board is not None:
             self._board.close()
@@ -78,7 +75,8 @@ class Reporter:
         if not self._speaks:
             return
         self._marks.append((time.monotonic(), images + (self._marks[-1][1] if self._marks else 0)))
-        speed = self._speed()
+        (first, before), (last, now) = self._marks[0], self._marks[-1]
+        speed = (now - before) / (last - first) if last > first else 0.0  # 0 at the first step, which may be compiled
         self._bar.update(1)
         shown = f"{speed:.1f} images/s" if speed else "compiled"
         self._bar.set_postfix_str(f"loss {loss:.3f}, accuracy {accuracy:.2f}, rate {rate:.1e}, {shown}")
@@ -97,11 +95,6 @@ class Reporter:
         when = f"epoch {epoch}" if epoch else "before"
         self.say(f"{when}, {held_out}: mAP {ranking.mAP:.4f}, Rank-1 {ranking.cmc[0]:.4f}")
 
-    def _speed(self) -> float:
-        """Images a second over the last steps; 0 before the second one: the first may have been compiled."""
-        (first, before), (last, now) = self._marks[0], self._marks[-1]
-        return (now - before) / (last - first) if last > first else 0.0
-
     def _write(self, line: dict[str, Any], scalars: dict[str, float]) -> None:
         self._run.log(line)
         if self._board is not None:
@@ -110,10 +103,10 @@ class Reporter:
 
 
 def summary_writer() -> Any:
-    """The class that writes TensorBoard's files.
+    """Return the class that writes TensorBoard's files.
 
     Raises:
-        DependencyError: no package has one.
+        DependencyError: neither tensorboardX nor torch is installed.
     """
     for package, home in (("tensorboardX", "tensorboardX"), ("torch", "torch.utils.tensorboard")):
         if importlib.util.find_spec(package) is not None:
@@ -140,19 +133,15 @@ def draw_curves(run: Run) -> None:
     figure = Figure(figsize=(10, 7), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (key, title, kind) in zip(figure.subplots(2, 2).flat, _PANELS):
-        _draw(axes, [line for line in lines if line.get("kind") == kind], key)
+        shown = [line for line in lines if line.get("kind") == kind]
+        steps = [line["step"] for line in shown]
+        axes.plot(steps, [line[key] for line in shown], marker="o" if key == "mAP" else None, label=key)
+        if key == "mAP":
+            axes.plot(steps, [line["rank1"] for line in shown], marker="o", label="Rank-1")
+            axes.set_ylim(0, 1)
+            axes.legend()
         axes.set_title(title)
         axes.set_xlabel("optimizer step")
         axes.grid(alpha=0.3)
     with atomic_file(run.root / CURVES) as private:
         figure.savefig(private, format="png", dpi=100)
-
-
-def _draw(axes: Any, lines: list[dict[str, Any]], key: str) -> None:
-    steps = [line["step"] for line in lines]
-    marker = "o" if key == "mAP" else None
-    axes.plot(steps, [line[key] for line in lines], marker=marker, label=key)
-    if key == "mAP":
-        axes.plot(steps, [line["rank1"] for line in lines], marker=marker, label="Rank-1")
-        axes.set_ylim(0, 1)
-        axes.legend()

@@ -42,10 +42,21 @@ class Progress:
     bad: int = 0
 
 
-def mixed(start: Weights, trained: Weights, share: float) -> Weights:
-    """`trained` with `share` of `start` in every parameter that both have."""
+COUNTERS = {
+    "epoch_num": "epoch",
+    "step_num": "step",
+    "passes_done": "passes",
+    "best_mAP": "best",
+    "best_epoch": "best_epoch",
+    "evaluations_since_best": "bad",
+}
+"""Name in the checkpoint and field of `Progress`."""
+
+
+def mixed(start: Weights, trained: Weights, fraction: float) -> Weights:
+    """`trained` with `fraction` of `start` in every parameter that both have."""
     arrays = {
-        name: (1 - share) * array + share * start.arrays[name] if name in start.arrays else array
+        name: (1 - fraction) * array + fraction * start.arrays[name] if name in start.arrays else array
         for name, array in trained.arrays.items()
     }
     return Weights.from_arrays(arrays, source=trained.source, input_size=trained.input_size)
@@ -58,7 +69,7 @@ def save_state(
     progress: Progress,
     rate: float,
 ) -> None:
-    """Publish weights, optimizer and progress at `path`, in the order of the published checkpoints.
+    """Write weights, optimizer and progress to `path`, in the order of the published checkpoints.
 
     Raises:
         DiskError: the disk is full or refuses; what stood at `path` is untouched.
@@ -68,12 +79,7 @@ def save_state(
     arrays["global_step"] = np.array([progress.step], np.int32)
     arrays.update({name: p.asnumpy() for name, p in optimizer.items()})
     arrays["learning_rate"] = np.array(rate, np.float32)
-    arrays["epoch_num"] = np.array(progress.epoch, np.int64)
-    arrays["step_num"] = np.array(progress.step, np.int64)
-    arrays["passes_done"] = np.array(progress.passes, np.int64)
-    arrays["best_mAP"] = np.array(progress.best, np.float64)
-    arrays["best_epoch"] = np.array(progress.best_epoch, np.int64)
-    arrays["evaluations_since_best"] = np.array(progress.bad, np.int64)
+    arrays.update({name: np.array(getattr(progress, field)) for name, field in COUNTERS.items()})
     atomic_write(path, write_ckpt(arrays))
 
 
@@ -84,22 +90,13 @@ def read_state(path: str | os.PathLike[str]) -> tuple[Weights, Progress]:
         CheckpointError: no such file, a damaged one, or one without the state of a run.
     """
     weights = read_weights_file(path)
-    extras = weights.extras
     try:
-        progress = Progress(
-            step=int(extras["step_num"]),
-            epoch=int(extras["epoch_num"]),
-            passes=int(extras["passes_done"]),
-            best=float(extras["best_mAP"]),
-            best_epoch=int(extras["best_epoch"]),
-            bad=int(extras["evaluations_since_best"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        return weights, Progress(**{field: weights.extras[name].item() for name, field in COUNTERS.items()})
+    except (KeyError, ValueError) as error:
         raise CheckpointError(
             f"{os.fspath(path)!r} holds weights but not the state of a run ({error}); expected a last.ckpt that "
             "osnet train wrote"
         ) from error
-    return weights, progress
 
 
 def restore(network: OSNet, optimizer: Mapping[str, Parameter], weights: Weights) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import mindspore
 import numpy as np
-from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from mindspore import ParameterTuple, Tensor, nn, ops
 
 from osnet.models.network import OSNet
 from osnet.training import losses
@@ -97,48 +98,34 @@ class Stepper:
             if network.training
             else []
         )
-        self._ranks = ranks
-        self._count = config.accumulation
-        self._at_once = self._count == 1 and ranks.size == 1
-        self._build(config)
+        self._ranks, self._config = ranks, config
+        self._at_once = config.accumulation == 1 and ranks.size == 1
+        self._build()
 
-    def _build(self, config: TrainConfig) -> None:
-        objective, optimizer = self._objective, self.optimizer
-        count, clip = self._count, config.clip_norm
+    def _build(self) -> None:
+        objective, optimizer, clip = self._objective, self.optimizer, self._config.clip_norm
 
         def loss_of(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             loss, correct = objective(images, labels)
             return loss, correct
 
         gradients_of = ops.value_and_grad(loss_of, None, self.params, has_aux=True)
-        sums = () if self._at_once else ParameterTuple([_zeros(f"sum.{p.name}", p.shape) for p in self.params])
-        figures = _zeros("figures", (2,))
-
-        def finish(gradients: Any, loss: Tensor, correct: Tensor, lr: Tensor) -> Any:
-            grad_scale: Any = 1 / count
-            norm = grad_scale * _global_norm(gradients)
-            if clip:
-                grad_scale = grad_scale * ops.minimum(Tensor(1.0), clip / (norm + _CLIP_EPSILON))
-            optimizer(gradients, grad_scale, lr)
-            return loss / count, correct / count, norm
 
         def whole(images: Tensor, labels: Tensor, lr: Tensor) -> Any:
             (loss, correct), gradients = gradients_of(images, labels)
-            return finish(gradients, loss, correct, lr)
+            norm = _global_norm(gradients)
+            grad_scale: Any = ops.minimum(Tensor(1.0), clip / (norm + _CLIP_EPSILON)) if clip else 1.0
+            optimizer(gradients, grad_scale, lr)
+            return loss, correct, norm
 
-        def add(images: Tensor, labels: Tensor) -> Any:
+        def compute(images: Tensor, labels: Tensor) -> Any:
             (loss, correct), gradients = gradients_of(images, labels)
-            for i in range(len(sums)):
-                ops.assign_add(sums[i], gradients[i])
-            ops.assign_add(figures, ops.stack([loss, correct]))
-            return loss
+            return loss, correct, *gradients
 
-        def apply(lr: Tensor) -> Any:
-            gradients = tuple([s * 1.0 for s in sums])
-            return finish(gradients, figures[0] * 1.0, figures[1] * 1.0, lr)
+        def update(lr: Tensor, grad_scale: Tensor, *gradients: Tensor) -> Any:
+            return optimizer(gradients, grad_scale, lr)
 
-        self._sums = [*sums, figures]
-        self._whole, self._add, self._apply = _Graph(whole), _Graph(add), _Graph(apply)
+        self._whole, self._compute, self._update = _Graph(whole), _Graph(compute), _Graph(update)
 
     def __call__(self, batches: list[tuple[Tensor, Tensor]], lr: float) -> tuple[float, float, float]:
         """Do one optimizer step over ``accumulation`` batches.
@@ -148,19 +135,28 @@ class Stepper:
         """
         lr_tensor = Tensor(lr, mindspore.float32)
         if self._at_once:
-            found = self._whole(*batches[0], lr_tensor)
+            found = [float(value.asnumpy()) for value in self._whole(*batches[0], lr_tensor)]
         else:
-            for part in self._sums:
-                part.set_data(Tensor(np.zeros(part.shape, np.float32)))
-            for batch in batches:
-                self._add(*batch)
-            # between two graphs: within one, MindSpore cannot compile the exchange of so many gradients
-            self._ranks.average_parameters(self._sums)
-            found = self._apply(lr_tensor)
-        if self._statistics:
-            self._ranks.average_parameters(self._statistics)
-        loss, correct, norm = (float(value.asnumpy()) for value in found)
+            found = self._accumulated(batches, lr_tensor)
+        if self._statistics and self._ranks.size > 1:
+            means = self._ranks.mean([p.asnumpy() for p in self._statistics])
+            for p, mean in zip(self._statistics, means):
+                p.set_data(Tensor(mean))
+        loss, correct, norm = found
         return loss, correct, norm
+
+    def _accumulated(self, batches: list[tuple[Tensor, Tensor]], lr: Tensor) -> list[float]:
+        """The same step in two graphs, with numpy between them: within one graph, MindSpore cannot compile the exchange
+        of so many gradients, and takes minutes to compile their sums."""
+        sums = [value.asnumpy() for value in self._compute(*batches[0])]
+        for batch in batches[1:]:
+            sums = [total + value.asnumpy() for total, value in zip(sums, self._compute(*batch))]
+        loss, correct, *gradients = (total / len(batches) for total in self._ranks.mean(sums))
+        norm = math.sqrt(sum(float(np.square(g, dtype=np.float64).sum()) for g in gradients))
+        clip = self._config.clip_norm
+        grad_scale = min(1.0, clip / (norm + _CLIP_EPSILON)) if clip else 1.0
+        self._update(lr, Tensor(grad_scale, mindspore.float32), *map(Tensor, gradients))
+        return [float(loss), float(correct), norm]
 
 
 class _Graph(nn.Cell):
@@ -184,10 +180,6 @@ def graph_mode(wanted: bool = True) -> Iterator[None]:
         yield
     finally:
         mindspore.set_context(mode=before)
-
-
-def _zeros(name: str, shape: Any) -> Parameter:
-    return Parameter(Tensor(np.zeros(tuple(shape), np.float32)), name=name, requires_grad=False)
 
 
 def _global_norm(gradients: Any) -> Tensor:

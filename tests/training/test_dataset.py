@@ -67,4 +67,4 @@ def test_queries_that_nothing_answers_are_not_measured(crops: Path, tmp_path: Pa
         path.rename(path.with_name("9" + path.name[1:]))
     found = find_images(TrainConfig(data=str(data)))
     assert (found.query, found.gallery) == ((), ())
-    assert "no query has a right answer" in found.left_out[0]
+    assert "no query has a match" in found.left_out[0]

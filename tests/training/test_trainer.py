@@ -84,11 +84,11 @@ def test_what_fails_after_an_epoch_does_not_cost_it(
         raise ImageError("a query is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr("osnet.training.cost.measure", fails)
+        patch.setattr("osnet.training.loop.measure", fails)
         with pytest.raises(ImageError):
             train(config, tmp_path / "run")
     assert read_weights_file(tmp_path / "run" / "last.ckpt").extras["step_num"] == STEPS // 2
-    monkeypatch.setattr("osnet.training.trainer.draw_curves", fails)
+    monkeypatch.setattr("osnet.training.loop.draw_curves", fails)
     with pytest.warns(UserWarning, match=r"no curves\.png: ImageError: a query is gone"):
         finished = resume(tmp_path / "run")
     assert finished.last.read_bytes() == undisturbed.last.read_bytes()
