@@ -63,7 +63,7 @@ def progress_bar(name: str, show: bool | None = None) -> Iterator[Progress]:
         name: shown at the left.
         show: whether to show it; ``None``: only when stderr is a terminal.
     """
-    if sys.stderr is None or show is False or (show is None and not sys.stderr.isatty()):
+    if sys.stderr is None or not (_is_terminal() if show is None else show):
         yield lambda size, total: None  # noqa: ARG005
         return
     from tqdm import tqdm
@@ -333,6 +333,13 @@ def _retry_after(reply: requests.Response) -> float | None:
     """Seconds; a date is ignored, since only monotonic timers are used here."""
     text = reply.headers.get("Retry-After", "").strip()
     return float(text) if re.fullmatch("[0-9]{1,9}", text) else None
+
+
+def _is_terminal() -> bool:
+    try:
+        return sys.stderr.isatty()
+    except (OSError, ValueError):  # closed
+        return False
 
 
 def _looks_like(head: bytes) -> str:

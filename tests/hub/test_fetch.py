@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import inspect
+import io
 import random
 import subprocess
 import sys
@@ -359,3 +360,10 @@ def test_what_another_process_fetched_meanwhile_is_used(
     monkeypatch.setattr(hub_cache, "lock", lock)
     assert fetch_verified(card).data == DATA
     assert https_server.requests == []
+
+
+def test_a_closed_stderr_is_not_a_terminal(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed)
+    assert fetch(card).read_bytes() == DATA
