@@ -1,4 +1,4 @@
-"""Checks of the files of a data set: missing, unreadable, tiny, duplicate."""
+"""What `osnet doctor` finds, and its checks of files: missing, unreadable, tiny, duplicate."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import stat
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, TypeVar
 
-from osnet.data.findings import Finding
 from osnet.data.layouts import splits_above_people
 from osnet.data.records import JUNK, DataSet, Record
 from osnet.errors import ImageError
@@ -25,27 +25,41 @@ TINY_WIDTH, TINY_HEIGHT = 16, 32
 WIDE_FRACTION = 0.5
 """If at least this fraction of the images is wider than high, they are probably whole frames."""
 
+_MISSING, _EMPTY = "no such file", "the file is empty"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A problem of a data set: how often it occurs, an example, and what to do.
+
+    Attributes:
+        severity: ``error`` if a result would be meaningless, ``warning`` if it would be doubtful.
+        code: short name, the same in every version.
+        message: one line with the count, the example and the advice.
+        count: how many images, queries or people.
+        example: one of them, or None.
+    """
+
+    severity: str
+    code: str
+    message: str
+    count: int = 1
+    example: str | None = None
+
 
 def paths(data: DataSet) -> Iterator[Finding]:
     """Files that are listed twice: for two people, in training and test, as query and match, or in the same role."""
     by_path: dict[Path, list[Record]] = defaultdict(list)
     for record in data.records:
         by_path[record.path].append(record)
-    twice = [records for records in by_path.values() if len(records) > 1]
+    twice = [(_kind(records, data.protocol), records) for records in by_path.values() if len(records) > 1]
     if twice:
-        kinds = [(_kind(records, data.protocol), records) for records in twice]
-        clash = [(kind, records) for kind, records in kinds if kind != "duplicate"]
-        reasons = ", ".join(_DUPLICATES[kind][1] for kind in _DUPLICATES if kind in dict(clash))
-        example = str((clash or kinds)[0][1][0].path)
-        yield Finding(
-            "error" if clash else "warning",
-            "listed-twice",
-            f"{_are(len(twice), 'file')} listed more than once, such as {example}"
-            + (f" ({len(clash)} of them {reasons})" if clash else "")
-            + ": keep one row each",
-            len(twice),
-            example,
-        )
+        clash = [(kind, records) for kind, records in twice if kind != "duplicate"]
+        reasons = ", ".join(what for kind, (_, what) in _DUPLICATES.items() if kind in dict(clash))
+        example = str((clash or twice)[0][1][0].path)
+        more = f" ({len(clash)} of them {reasons})" if clash else ""
+        message = f"{_are(len(twice), 'file')} listed more than once, such as {example}{more}: keep one row each"
+        yield Finding("error" if clash else "warning", "listed-twice", message, len(twice), example)
 
 
 def sizes(data: DataSet) -> tuple[dict[Path, int], dict[Path, str]]:
@@ -65,9 +79,6 @@ def sizes(data: DataSet) -> tuple[dict[Path, int], dict[Path, str]]:
         else:
             found[path] = state.st_size
     return found, bad
-
-
-_MISSING, _EMPTY = "no such file", "the file is empty"
 
 
 def decode_all(paths: Sequence[Path], progress: bool) -> tuple[dict[Path, tuple[int, int]], dict[Path, str]]:
@@ -93,22 +104,19 @@ def unusable(data: DataSet, bad: dict[Path, str]) -> Iterator[Finding]:
     """Images that evaluation and training leave out; it is an error if none is left."""
     files = {record.path for record in data.records}
     severity = "error" if len(bad) == len(files) else "warning"
-    groups = {
-        "missing-file": ("not there", [path for path in bad if bad[path].endswith(_MISSING)]),
-        "empty-file": ("empty", [path for path in bad if bad[path].endswith(_EMPTY)]),
-    }
-    for code, (what, group) in groups.items():
+    missing = [path for path in bad if bad[path].endswith(_MISSING)]
+    empty = [path for path in bad if bad[path].endswith(_EMPTY)]
+    for code, what, group in (("missing-file", "not there", missing), ("empty-file", "empty", empty)):
         if group:
             them = "it" if len(group) == 1 else "them"
             message = f"{_are(len(group), 'listed file')} {what} and left out, such as {group[0]}"
             message += f": get {them} again, or remove {them} from the list"
             yield Finding(severity, code, message, len(group), str(group[0]))
     unreadable = [path for path in bad if not bad[path].endswith((_MISSING, _EMPTY))]
-    there = len(files) - len(bad) + len(unreadable)
     if unreadable:
-        message = (
-            f"{len(unreadable)} of {there} images cannot be decoded and are left out, such as {bad[unreadable[0]]}"
-        )
+        there = len(files) - len(missing) - len(empty)
+        message = f"{len(unreadable)} of {there} images cannot be decoded and are left out, such as "
+        message += bad[unreadable[0]]
         yield Finding(severity, "unreadable", message, len(unreadable), str(unreadable[0]))
 
 
@@ -130,50 +138,43 @@ def not_used(data: DataSet) -> Iterator[Finding]:
 
 def shapes(found: dict[Path, tuple[int, int]]) -> Iterator[Finding]:
     """Images whose size is not that of a crop of a person."""
-    files = list(found)
-    tiny = [(path, size) for path, size in found.items() if size[0] < TINY_WIDTH or size[1] < TINY_HEIGHT]
+    tiny = [path for path, (width, height) in found.items() if width < TINY_WIDTH or height < TINY_HEIGHT]
     wide = [path for path, (width, height) in found.items() if width > height]
     if tiny:
-        path, (width, height) = tiny[0]
-        yield Finding(
-            "warning",
-            "tiny",
-            f"{len(tiny)} of {len(files)} images are under {TINY_WIDTH} x {TINY_HEIGHT} pixels, such as {path} "
-            f"({width} x {height}): leave them out, or mark them as junk",
-            len(tiny),
-            str(path),
+        width, height = found[tiny[0]]
+        message = (
+            f"{len(tiny)} of {len(found)} images are under {TINY_WIDTH} x {TINY_HEIGHT} pixels, such as {tiny[0]} "
+            f"({width} x {height}): leave them out, or mark them as junk"
         )
-    if files and len(wide) >= WIDE_FRACTION * len(files):
-        yield Finding(
-            "warning",
-            "wide",
-            f"{len(wide)} of {len(files)} images are wider than high, such as {wide[0]}: "
-            "the network needs crops of one person each; crop them with a detector first",
-            len(wide),
-            str(wide[0]),
+        yield Finding("warning", "tiny", message, len(tiny), str(tiny[0]))
+    if found and len(wide) >= WIDE_FRACTION * len(found):
+        message = (
+            f"{len(wide)} of {len(found)} images are wider than high, such as {wide[0]}: "
+            "the network needs crops of one person each; crop them with a detector first"
         )
+        yield Finding("warning", "wide", message, len(wide), str(wide[0]))
 
 
 def duplicates(records: Sequence[Record], sizes: dict[Path, int], protocol: str, progress: bool) -> Iterator[Finding]:
     """Files of the same content: for two people, in training and test, as query and match, or in the same role."""
-    by_size: dict[int, set[Path]] = defaultdict(set)
-    for path, size in sizes.items():
-        by_size[size].add(path)
+    by_size: dict[int, list[Path]] = defaultdict(list)
+    for path in {record.path: None for record in records}:
+        by_size[sizes[path]].append(path)
     alike = [path for group in by_size.values() if len(group) > 1 for path in group]
     digests = dict(zip(alike, _in_threads(_digest, alike, progress, "compare")))
     by_content: dict[bytes, list[Record]] = defaultdict(list)
     for record in records:
         if digests.get(record.path):
             by_content[digests[record.path]].append(record)
-    groups = [group for group in by_content.values() if len({record.path for record in group}) > 1]
     kinds: dict[str, list[list[Record]]] = defaultdict(list)
-    for group in groups:
-        kinds[_kind(group, protocol)].append(group)
+    for group in by_content.values():
+        if len({record.path for record in group}) > 1:
+            kinds[_kind(group, protocol)].append(group)
     for code, (severity, what) in _DUPLICATES.items():
         if kinds[code]:
             first, second = (str(path) for path in sorted({record.path for record in kinds[code][0]})[:2])
-            advice = f"{_are(len(kinds[code]), 'image')} there more than once, {what}, such as {first} and {second}"
-            yield Finding(severity, code, f"{advice}: remove all but one", len(kinds[code]), first)
+            message = f"{_are(len(kinds[code]), 'image')} there more than once, {what}, such as {first} and {second}"
+            yield Finding(severity, code, f"{message}: remove all but one", len(kinds[code]), first)
 
 
 _DUPLICATES = {
@@ -185,9 +186,10 @@ _DUPLICATES = {
 
 
 def _kind(group: list[Record], protocol: str) -> str:
-    if _contradicts(group):
+    """The worst way in which records of one image contradict each other: a key of `_DUPLICATES`."""
+    if len({record.person for record in group} - {JUNK}) > 1:
         return "duplicate-person"
-    if _leaks(group):
+    if len({record.split in ("train", "val") for record in group}) > 1:
         return "duplicate-leak"
     for query in (record for record in group if record.split == "query"):
         for match in (record for record in group if record.split == "gallery"):
@@ -198,14 +200,6 @@ def _kind(group: list[Record], protocol: str) -> str:
 
 def _are(count: int, what: str) -> str:
     return f"{count} {what} is" if count == 1 else f"{count} {what}s are"
-
-
-def _contradicts(records: list[Record]) -> bool:
-    return len({record.person for record in records} - {JUNK}) > 1
-
-
-def _leaks(records: list[Record]) -> bool:
-    return len({record.split in ("train", "val") for record in records}) > 1
 
 
 def _decode(path: Path) -> tuple[int, int] | str:
@@ -219,11 +213,7 @@ def _decode(path: Path) -> tuple[int, int] | str:
 
 def _digest(path: Path) -> bytes:
     try:
-        with open(path, "rb") as file:
-            digest = hashlib.sha256()
-            for part in iter(lambda: file.read(1 << 20), b""):
-                digest.update(part)
-            return digest.digest()
+        return hashlib.sha256(path.read_bytes()).digest()
     except OSError:
         return b""  # it was readable before; the decoder reports it
 

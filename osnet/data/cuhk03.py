@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,13 +98,11 @@ def extract(root: Path, *, progress: bool = False) -> list[Path]:
                 folder = root / f"images_{kind}"
                 if folder.exists():
                     continue
-                private = Path(tempfile.mkdtemp(prefix=f".images_{kind}.", dir=root))
+                private = root / f".images_{kind}.{os.getpid()}"
                 try:
+                    private.mkdir()
                     for name, pixels in tqdm(_images(release, kind), desc=kind, unit=" images", disable=not progress):
                         Image.fromarray(pixels).save(private / name)
-                    mask = os.umask(0)
-                    os.umask(mask)
-                    private.chmod(0o777 & ~mask)
                     private.rename(folder)
                 finally:
                     shutil.rmtree(private, ignore_errors=True)
@@ -122,10 +119,8 @@ def _images(release: Any, kind: str) -> Iterator[tuple[str, Any]]:
             for number, cell in enumerate(row, 1):
                 pixels = release[cell][:].T
                 if pixels.ndim == 3 and pixels.size:
-                    yield (
-                        f"{pair}_{person:03d}_{1 if number <= 5 else 2}_{number:02d}.png",
-                        np.ascontiguousarray(pixels),
-                    )
+                    view = 1 if number <= 5 else 2
+                    yield f"{pair}_{person:03d}_{view}_{number:02d}.png", np.ascontiguousarray(pixels)
 
 
 def main(arguments: list[str]) -> int:

@@ -9,19 +9,24 @@ that are reported here as left out.
 from __future__ import annotations
 
 import os
+import statistics
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from osnet.checks import check_choice
-from osnet.data import check_files, check_labels
-from osnet.data.findings import Finding
+from osnet.data import check_files
+from osnet.data.check_files import Finding
 from osnet.data.load import check_training_records, load_records, load_training_records, trainable
-from osnet.data.records import DataSet
+from osnet.data.records import DISTRACTOR, DataSet, Record
 from osnet.errors import DataError
 
 USES = ("evaluate", "train")
+FEW_QUERIES = 50
+MUCH = 10
+"""A person with at least this multiple of the median number of images makes the classes unbalanced."""
 
 
 @dataclass(frozen=True)
@@ -101,25 +106,141 @@ def _findings(data: DataSet, quick: bool, use: str, progress: bool) -> Iterator[
         bad.update(unreadable)
     yield from check_files.unusable(data, bad)
     left = data.without(bad)
-    about_labels = _about_labels(left, use)
     if use == "train":  # which accepts every data set that can be trained on
         try:
             check_training_records(trainable(left), str(data.root))
         except DataError as error:
             yield Finding("error", "nothing-to-train-on", str(error))
-        about_labels = (replace(finding, severity="warning") for finding in about_labels)
-    yield from about_labels
+        yield from (replace(finding, severity="warning") for finding in _about_labels(left))
+    else:
+        yield from _splits(left)
+        yield from _about_labels(left)
     yield from check_files.not_used(data)
     yield from check_files.shapes(shapes)
     if not quick:
         yield from check_files.duplicates(left.records, sizes, data.protocol, progress)
 
 
-def _about_labels(data: DataSet, use: str) -> Iterator[Finding]:
-    if use == "evaluate":
-        yield from check_labels.splits(data)
-    yield from check_labels.overlap(data)
-    yield from check_labels.cameras(data)
-    yield from check_labels.matches(data)
-    yield from check_labels.balance(data)
+def _splits(data: DataSet) -> Iterator[Finding]:
+    """Splits that an evaluation needs and that have no image; too few queries to compare models."""
+    sizes = {name: len(data.split(name)) for name in ("train", "query", "gallery")}
+    missing = [name for name in ("query", "gallery") if not sizes[name]]
+    if missing:
+        there = ", ".join(name for name, size in sizes.items() if size) or "none"
+        message = (
+            f"no images to evaluate on: split {' and '.join(missing)} has none (there are: {there}); "
+            "add the folder, or a split column to the table"
+        )
+        yield Finding("error", "missing-split", message, len(missing), missing[0])
+    if 0 < sizes["query"] < FEW_QUERIES:
+        message = (
+            f"only {sizes['query']} queries: one of them is {100 / sizes['query']:.1f} points of Rank-1; "
+            "do not compare models by small differences"
+        )
+        yield Finding("warning", "few-queries", message, sizes["query"])
+
+
+def _about_labels(data: DataSet) -> Iterator[Finding]:
+    yield from _overlap(data)
+    yield from _cameras(data)
+    yield from _matches(data)
+    yield from _balance(data)
     yield from check_files.paths(data)
+
+
+def _overlap(data: DataSet) -> Iterator[Finding]:
+    """People who are both in training and in query or gallery."""
+    trained = {record.person for record in data.split("train", "val")}
+    tested = {record.person for record in data.split("query", "gallery")}
+    both = sorted(person for person in trained & tested if person > DISTRACTOR)
+    if both:
+        example = _person(both[0], data)
+        message = (
+            f"{len(both)} of {len(tested)} people in query and gallery are in train too, such as person {example}: "
+            "figures would be too high; split by person"
+        )
+        yield Finding("error", "identity-overlap", message, len(both), example)
+
+
+def _cameras(data: DataSet) -> Iterator[Finding]:
+    """Cameras that are unknown, or only one."""
+    records = data.split("query", "gallery")
+    unknown = [record for record in records if record.camera is None]
+    known = {record.camera for record in records}
+    if unknown:
+        example = _file(unknown[0], data)
+        message = (
+            f"{len(unknown)} of {len(records)} images have no camera, such as {example}: figures are camera-blind, "
+            "higher than across cameras; name cameras in the files (c1, cam2) or in a table"
+        )
+        yield Finding("warning", "unknown-camera", message, len(unknown), example)
+    elif len(known) == 1:
+        message = (
+            f"all {len(records)} images of query and gallery are from camera {known.pop()}: "
+            "nothing is matched across cameras; add another camera, or evaluate with --protocol camera-blind"
+        )
+        severity = "error" if data.protocol == "market1501" else "warning"
+        yield Finding(severity, "single-camera", message, len(records))
+
+
+def _matches(data: DataSet) -> Iterator[Finding]:
+    """Queries without a match in the gallery."""
+    queries = data.split("query")
+    seen: dict[int, set[int | None]] = defaultdict(set)
+    for record in data.split("gallery"):
+        seen[record.person].add(record.camera)
+    if not queries or not seen:
+        return
+    absent = [record for record in queries if record.person not in seen]
+    alone = []
+    if data.protocol == "market1501":
+        alone = [record for record in queries if seen.get(record.person) == {record.camera}]
+    severity = "error" if len(absent) + len(alone) == len(queries) else "warning"
+    not_there = "show people who are not in the gallery", "check that both use the same identity labels"
+    same_camera = "have no gallery image from another camera", "add images from other cameras"
+    for found, code, (where, advice) in (
+        (absent, "query-not-in-gallery", not_there),
+        (alone, "query-in-one-camera", same_camera),
+    ):
+        if found:
+            example = _file(found[0], data)
+            message = (
+                f"{len(found)} of {len(queries)} queries {where}, such as {example}: they are not counted; {advice}"
+            )
+            yield Finding(severity, code, message, len(found), example)
+
+
+def _balance(data: DataSet) -> Iterator[Finding]:
+    """People in training who have one image, or far more than others."""
+    images = Counter(record.person for record in data.split("train") if record.person > DISTRACTOR)
+    single = sorted(person for person, count in images.items() if count == 1)
+    if single:
+        example = _person(single[0], data)
+        message = (
+            f"{len(single)} of {len(images)} people in train have one image, such as person {example}: "
+            "a network cannot learn from one image; add images or leave them out"
+        )
+        yield Finding("warning", "single-image", message, len(single), example)
+    median = statistics.median(images.values()) if images else 0
+    many = sorted(person for person, count in images.items() if count >= MUCH * median)
+    if many:
+        most = max(many, key=lambda person: images[person])
+        example = _person(most, data)
+        message = (
+            f"{len(many)} of {len(images)} people in train have {MUCH} times the median of {median:g} images or more, "
+            f"such as person {example} with {images[most]}: sample by person, or remove some of their images"
+        )
+        yield Finding("warning", "imbalance", message, len(many), example)
+
+
+def _person(person: int, data: DataSet) -> str:
+    return data.person_names.get(person, str(person))
+
+
+def _file(record: Record, data: DataSet) -> str:
+    """The path of a record, within the data set's folder where it is there."""
+    root = data.root.parent if data.root.suffix in (".csv", ".parquet") else data.root
+    try:
+        return str(record.path.relative_to(root))
+    except ValueError:
+        return str(record.path)

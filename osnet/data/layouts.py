@@ -73,37 +73,28 @@ def _market_folder(folder: Path, split: str, others: list[Path]) -> list[Record]
 def read_msmt17(root: Path) -> DataSet:
     """Read MSMT17, both versions. Its lists number people of training (train, val) and of test (query, gallery) from 0
     each; here training people are 1 to T and test people continue at T + 1, so that a number is one person."""
-    lists = {split: list(_msmt17_list(root, split)) for split in MSMT17_LISTS if _msmt17_file(root, split).is_file()}
+    files = {split: root / f"list_{split}.txt" for split in MSMT17_LISTS}
+    lists = {split: list(_msmt17_list(file)) for split, file in files.items() if file.is_file()}
     if not {"query", "gallery"} <= lists.keys() and "train" not in lists:
         raise DataError(f"{str(root)!r} has no list_train.txt, and not both list_query.txt and list_gallery.txt")
     training = max((person for split in ("train", "val") for _, person in lists.get(split, [])), default=-1) + 1
     records = []
     for split, lines in lists.items():
-        folder = _msmt17_folder(root, MSMT17_LISTS[split])
-        offset = 1 if MSMT17_LISTS[split] == "train" else 1 + training
+        part = MSMT17_LISTS[split]
+        folder = next((root / name for name in MSMT17_FOLDERS[part] if (root / name).is_dir()), None)
+        if folder is None:
+            names = " or ".join(MSMT17_FOLDERS[part])
+            raise DataError(f"{str(root)!r} has no image folder {names}; unpack it beside the lists")
         for name, person in lines:
             camera = name.rpartition("/")[2].split("_")[2:3]
             if not camera or not camera[0].isdecimal():
-                raise DataError(f"{_msmt17_file(root, split)}: expected <person>_<n>_<camera>_..., got {name!r}")
-            records.append(Record(folder / name, person + offset, int(camera[0]), split))
+                raise DataError(f"{files[split]}: expected <person>_<n>_<camera>_..., got {name!r}")
+            number = person + 1 if part == "train" else person + 1 + training
+            records.append(Record(folder / name, number, int(camera[0]), split))
     return DataSet("msmt17", root, "market1501", tuple(records))
 
 
-def _msmt17_file(root: Path, split: str) -> Path:
-    return root / f"list_{split}.txt"
-
-
-def _msmt17_folder(root: Path, part: str) -> Path:
-    for name in MSMT17_FOLDERS[part]:
-        if (root / name).is_dir():
-            return root / name
-    raise DataError(
-        f"{str(root)!r} has no image folder {' or '.join(MSMT17_FOLDERS[part])}; unpack it beside the lists"
-    )
-
-
-def _msmt17_list(root: Path, split: str) -> Iterator[tuple[str, int]]:
-    file = _msmt17_file(root, split)
+def _msmt17_list(file: Path) -> Iterator[tuple[str, int]]:
     for number, line in enumerate(file.read_text(encoding="utf-8", errors="surrogateescape").splitlines(), 1):
         name, _, person = line.strip().rpartition(" ")
         if not line.strip():

@@ -85,7 +85,16 @@ def load_records(
     if distractors and layout != "market1501":
         raise OptionError(f"distractors are part of market1501; {str(root)!r} is {layout}")
     try:
-        found = _read(layout, root, seed, split, distractors)
+        if layout in ("market1501", "dukemtmcreid"):
+            found = read_market(root, layout, distractors=distractors)
+        elif layout == "msmt17":
+            found = read_msmt17(root)
+        elif layout in ("cuhk03", "cuhk03-labeled"):
+            found = read_cuhk03(root, "detected" if layout == "cuhk03" else "labeled")
+        elif layout == "folder":
+            found = read_folder(root, seed=seed, split=split)
+        else:
+            found = read_table(root, seed=seed, split=split)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot list {str(root)!r}: {error}") from error
     if not found.records:
@@ -122,18 +131,6 @@ def check_training_records(records: Sequence[Record], name: str) -> None:
             f"each of the {len(images)} identities of {name} has one image; expected several of each, from different "
             "cameras"
         )
-
-
-def _read(layout: str, root: Path, seed: int, split: str | None, distractors: bool) -> DataSet:
-    if layout in ("market1501", "dukemtmcreid"):
-        return read_market(root, layout, distractors=distractors)
-    if layout == "msmt17":
-        return read_msmt17(root)
-    if layout in ("cuhk03", "cuhk03-labeled"):
-        return read_cuhk03(root, "detected" if layout == "cuhk03" else "labeled")
-    if layout == "folder":
-        return read_folder(root, seed=seed, split=split)
-    return read_table(root, seed=seed, split=split)
 
 
 def _place(path: Path, dataset: str) -> tuple[str, Path]:

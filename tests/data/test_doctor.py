@@ -8,8 +8,7 @@ import shutil
 
 import pytest
 
-from osnet.data.check_labels import FEW_QUERIES
-from osnet.data.doctor import examine
+from osnet.data.doctor import FEW_QUERIES, examine
 from osnet.data.load import load_records
 from osnet.errors import DataError, OptionError
 from osnet.training.config import TrainConfig
@@ -19,7 +18,7 @@ from tests.data_sets import good_market, image, touch
 
 @pytest.fixture
 def market(tmp_path, monkeypatch):
-    monkeypatch.setattr("osnet.data.check_labels.FEW_QUERIES", 1)
+    monkeypatch.setattr("osnet.data.doctor.FEW_QUERIES", 1)
     return good_market(tmp_path / "Market-1501-v15.09.15")
 
 
@@ -114,7 +113,7 @@ def test_a_single_camera(market):
 
 
 def test_no_cameras(tmp_path, monkeypatch):
-    monkeypatch.setattr("osnet.data.check_labels.FEW_QUERIES", 1)
+    monkeypatch.setattr("osnet.data.doctor.FEW_QUERIES", 1)
     for i in range(4):
         image(tmp_path / f"person{i % 2}" / f"{i}.jpg", seed=i)
     assert only(examine(tmp_path), "unknown-camera", "warning", 4)
@@ -193,7 +192,7 @@ def test_duplicates_by_content(market, source, target, code, severity):
 
 
 def test_a_file_listed_twice(tmp_path, monkeypatch):
-    monkeypatch.setattr("osnet.data.check_labels.FEW_QUERIES", 1)
+    monkeypatch.setattr("osnet.data.doctor.FEW_QUERIES", 1)
     for i in range(2):
         image(tmp_path / f"{i}.jpg", seed=i)
     rows = ["0.jpg,1,1,query", "1.jpg,1,2,gallery"]
@@ -219,7 +218,7 @@ def test_hidden_files_are_not_mentioned_and_others_are_named(market):
 
 
 def test_nested_images_are_used_and_told(tmp_path, monkeypatch):
-    monkeypatch.setattr("osnet.data.check_labels.FEW_QUERIES", 1)
+    monkeypatch.setattr("osnet.data.doctor.FEW_QUERIES", 1)
     for i, (person, camera) in enumerate((p, c) for p in ("ann", "ben") for c in (1, 2)):
         image(tmp_path / person / f"cam{camera}_{i}.jpg", seed=i)
         image(tmp_path / person / f"cam{camera}" / "more" / f"{i}.PNG", seed=10 + i)
@@ -245,7 +244,7 @@ def test_what_is_left_when_bad_images_are_out_decides(market):
     [("a.jpg,1,2,gallery", "error"), ("a.jpg,1,1,gallery", "warning"), ("a.jpg,-1,2,gallery", "warning")],
 )
 def test_a_query_that_is_its_own_answer(tmp_path, monkeypatch, row, severity):
-    monkeypatch.setattr("osnet.data.check_labels.FEW_QUERIES", 1)
+    monkeypatch.setattr("osnet.data.doctor.FEW_QUERIES", 1)
     for i, name in enumerate("abcd"):
         image(tmp_path / f"{name}.jpg", seed=i)
     rows = ["a.jpg,1,1,query", "b.jpg,1,2,gallery", "c.jpg,2,1,query", "d.jpg,2,2,gallery", row]
