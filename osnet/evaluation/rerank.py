@@ -32,7 +32,6 @@ class Sparse(NamedTuple):
 
 
 _TILE = 1536
-_CHUNK = 2048
 _STRIDE = 256  # entries looked at together before any of them is taken for a neighbour
 
 
@@ -110,10 +109,9 @@ def reranked(query: Any, gallery: Any, k1: int, k2: int, lambda_value: float, me
     matrix = np.empty((len(query), len(gallery)), np.float32)
     who, farthest = _neighbours(features, norms, max(reach, k2), matrix)
 
-    half_sets, half_sizes = np.empty((total, half), np.int32), np.empty(total, np.int32)
-    over_rows(total, lambda a, b: _half_reach_loop(who, half, half_sets, half_sizes, a, b))
-    encoded = _encode(features, norms, farthest, who, reach, half_sets, half_sizes)
-    rows = csr_matrix(encoded, shape=(total, total))
+    rows = _expanded_neighbours(who, reach, half)
+    weights = Sparse(rows.indptr, rows.indices, rows.data)
+    over_rows(total, lambda a, b: _weights_loop(features, norms, farthest, weights, a, b))
     if k2 > 1:  # local query expansion: the mean over each image's `k2` nearest (section 3.5 of the paper)
         nearest = who[:, :k2].ravel(), np.arange(0, total * k2 + 1, k2)
         rows = csr_matrix((np.full(total * k2, 1 / k2, np.float32), *nearest), shape=(total, total)) @ rows
@@ -184,30 +182,23 @@ def _take_columns(block: Floats, top: int, left: int, near: Array, who: Array, f
     over_rows(block.shape[1], offer_columns)
 
 
-def _encode(
-    features: Array, norms: Array, farthest: Array, who: Array, reach: int,
-    half_sets: Array, half_sizes: Array,
-) -> tuple[Array, Array, Array]:  # fmt: skip
-    """Each image's weights over its expanded reciprocal neighbours: values, columns and row pointers of scipy's CSR."""
-    width = reach * (half_sets.shape[1] + 1)
+def _expanded_neighbours(who: Array, reach: int, half: int) -> Any:
+    """A row for each image with ones at its expanded k-reciprocal neighbours (equations 3 to 5), as scipy's CSR."""
+    core, halves = _reciprocal(who, reach), _reciprocal(who, half)
+    shared = core.multiply(core @ halves.T).tocsr()  # of each neighbour's half set, how many are neighbours too
+    shared.data = (3 * shared.data > 2 * halves.getnnz(axis=1)[shared.indices]).astype(np.float32)
+    shared.eliminate_zeros()
+    return core + shared @ halves
 
-    def encode_part(start: int, stop: int) -> list[tuple[Array, Array, Array]]:
-        found = []
-        for first in range(start, stop, _CHUNK):
-            last = min(first + _CHUNK, stop)
-            sizes = np.empty(last - first, np.int64)
-            columns = np.empty((last - first, width), np.int32)
-            values = np.empty((last - first, width), np.float32)
-            _encode_loop(
-                features, norms, farthest, who, reach, half_sets, half_sizes, first, last, sizes, columns, values
-            )
-            used = np.arange(width) < sizes[:, None]
-            found.append((sizes, columns[used], values[used]))
-        return found
 
-    parts = [part for found in over_rows(len(features), encode_part) for part in found]
-    sizes, columns, values = (np.concatenate(arrays) for arrays in zip(*parts))
-    return values, columns, np.r_[0, np.cumsum(sizes)]
+def _reciprocal(who: Array, reach: int) -> Any:
+    """Ones where two images are among the first `reach` neighbours of each other, as scipy's CSR."""
+    from scipy.sparse import csr_matrix
+
+    total = len(who)
+    pointers = np.arange(0, total * reach + 1, reach)
+    near = csr_matrix((np.ones(total * reach, np.float32), who[:, :reach].ravel(), pointers), shape=(total, total))
+    return near.multiply(near.T).tocsr()
 
 
 @compiled
@@ -260,27 +251,6 @@ def _offer_columns_loop(block: Array, first_row: int, first_column: int, near: A
                         limits[j] = near[first_column + j, last]
 
 
-@compiled
-def _mutual(who: Array, one: int, reach: int, found: Array) -> int:
-    """Put the k-reciprocal neighbours of `one` into `found`: those among its first `reach` with it among theirs."""
-    count = 0
-    for a in range(reach):
-        other = who[one, a]
-        for b in range(reach):
-            if who[other, b] == one:
-                found[count] = other
-                count += 1
-                break
-    return count
-
-
-@compiled
-def _half_reach_loop(who: Array, reach: int, sets: Array, sizes: Array, start: int, stop: int) -> None:
-    """Reciprocal neighbours of images ``start`` to ``stop`` within the half reach that the expansion looks at."""
-    for i in range(start, stop):
-        sizes[i] = _mutual(who, i, reach, sets[i])
-
-
 @partial(compiled, reorder_sums=True)
 def _dot(a: Array, b: Array) -> float:
     total = np.float32(0)
@@ -290,52 +260,22 @@ def _dot(a: Array, b: Array) -> float:
 
 
 @compiled
-def _encode_loop(
-    features: Array, norms: Array, farthest: Array, who: Array, reach: int,
-    half_sets: Array, half_sizes: Array, start: int, stop: int, sizes: Array, columns: Array, values: Array,
-) -> None:  # fmt: skip
-    """Weights of images ``start`` to ``stop`` over their expanded reciprocal neighbours; equations 3 to 7 of the paper.
+def _weights_loop(features: Array, norms: Array, farthest: Array, rows: Sparse, start: int, stop: int) -> None:
+    """Fill rows ``start`` to ``stop`` with weights of sum 1, smaller for farther neighbours; equation 7 of the paper.
 
-    Features as `rerank` prepares them: distance is ``norms[i] + norms[j] - 2 * dot``. The neighbours' squared distance
-    is taken relative to the squared distance to the farthest image. Fills rows from 0 on.
+    The squared distance to a neighbour is taken relative to the squared distance to the farthest image.
     """
-    seen = np.full(features.shape[0], -1, np.int64)
-    core = np.empty(reach, np.int64)
-    in_core = np.full(features.shape[0], -1, np.int64)
     for i in range(start, stop):
-        out = i - start
-        cores = _mutual(who, i, reach, core)
-        count = 0
-        for a in range(cores):
-            in_core[core[a]] = i
-            seen[core[a]] = i
-            columns[out, count] = core[a]
-            count += 1
-        for a in range(cores):
-            candidate = core[a]
-            size = half_sizes[candidate]
-            shared = 0
-            for b in range(size):
-                shared += in_core[half_sets[candidate, b]] == i
-            if shared * 3 > 2 * size:
-                for b in range(size):
-                    other = half_sets[candidate, b]
-                    if seen[other] != i:
-                        seen[other] = i
-                        columns[out, count] = other
-                        count += 1
         total = 0.0
         scale = farthest[i]
-        for a in range(count):
-            other = columns[out, a]
+        for k in range(rows.indptr[i], rows.indptr[i + 1]):
+            other = rows.columns[k]
             distance = max(norms[i] + norms[other] - 2 * _dot(features[i], features[other]), 0.0)
             fraction = distance / scale if scale > 0 else 0.0  # before it is squared: the square may overflow
-            weight = np.exp(-fraction * fraction)
-            values[out, a] = weight
-            total += weight
-        for a in range(count):
-            values[out, a] /= total
-        sizes[out] = count
+            rows.values[k] = np.exp(-fraction * fraction)
+            total += rows.values[k]
+        for k in range(rows.indptr[i], rows.indptr[i + 1]):
+            rows.values[k] /= total
 
 
 @compiled
