@@ -179,7 +179,7 @@ def _cameras(data: DataSet) -> Iterator[Finding]:
             f"all {len(records)} images of query and gallery are from camera {known.pop()}: "
             "nothing is matched across cameras; add another camera, or evaluate with --protocol camera-blind"
         )
-        severity = "error" if data.protocol == "market1501" else "warning"
+        severity = "warning" if data.protocol == "camera-blind" else "error"
         yield Finding(severity, "single-camera", message, len(records))
 
 
@@ -193,7 +193,7 @@ def _matches(data: DataSet) -> Iterator[Finding]:
         return
     absent = [record for record in queries if record.person not in seen]
     alone = []
-    if data.protocol == "market1501":
+    if data.protocol != "camera-blind":
         alone = [record for record in queries if seen.get(record.person) == {record.camera}]
     severity = "error" if len(absent) + len(alone) == len(queries) else "warning"
     not_there = "show people who are not in the gallery", "check that both use the same identity labels"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
@@ -47,7 +48,10 @@ class Claim:
 
 def claims_of(model: Any, sha256: str | None) -> tuple[Claim, ...]:
     """Return what cards claim for a model: first its own card, then other cards of the same file with another claim."""
-    cards = [*_own_card(model)]
+    cards = [model] if isinstance(model, Card) else []
+    if isinstance(model, (str, os.PathLike)):
+        with contextlib.suppress(OsnetError):
+            cards.append(get_card(model))
     cards += [card for card in reversed(list_cards()) if card.checkpoint.sha256 == sha256]
     found: dict[tuple[str, str], Claim] = {}
     for card in cards:
@@ -62,17 +66,6 @@ def claims_of(model: Any, sha256: str | None) -> tuple[Claim, ...]:
 
 def _layout(dataset: str) -> str:
     return _LAYOUTS.get(dataset.lower(), dataset.lower())
-
-
-def _own_card(model: Any) -> list[Card]:
-    if isinstance(model, Card):
-        return [model]
-    if isinstance(model, (str, os.PathLike)):
-        try:
-            return [get_card(model)]
-        except OsnetError:
-            return []
-    return []
 
 
 def why_not_comparable(claim: Claim, data: DataSet, settings: dict[str, Any]) -> str | None:

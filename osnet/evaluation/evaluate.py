@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,12 +20,12 @@ from osnet.data.records import DataSet, Record, cameras, persons
 from osnet.errors import DataError
 from osnet.evaluation.claims import Claim, claims_of, why_not_comparable
 from osnet.evaluation.compiled_loops import require_numba
-from osnet.evaluation.distances import METRICS, check_pair, row_blocks
-from osnet.evaluation.open_set import FALSE_ALARM_RATES, OpenSet, open_set
+from osnet.evaluation.distances import METRICS, Floats, check_pair, row_blocks
+from osnet.evaluation.open_set import OpenSet, open_set
 from osnet.evaluation.protocols import PROTOCOLS, Labels, index_labels
 from osnet.evaluation.ranking import Nearest, Ranking, nearest, rank, rank_distances
 from osnet.evaluation.rerank import K1, K2, LAMBDA, check_settings, doubt, reranked
-from osnet.evaluation.verification import FALSE_POSITIVE_RATES, Verification, verify_pairs
+from osnet.evaluation.verification import Verification, verify_pairs
 from osnet.hub.settings import QuietFetchOptions, read_settings
 from osnet.inference.embedder import Embedder, normalise
 from osnet.inference.feature_cache import Progress, embed_cached
@@ -32,7 +33,6 @@ from osnet.models.load import ModelLike, read_weights
 from osnet.variants import check_size, size_text
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from typing_extensions import Unpack
 
     from osnet.checkpoint.weights import Weights
@@ -74,10 +74,10 @@ class Evaluation:
     data: DataSet = field(repr=False)
     query: tuple[Record, ...] = field(repr=False)
     gallery: tuple[Record, ...] = field(repr=False)
-    query_features: NDArray[np.float32] = field(repr=False)
-    gallery_features: NDArray[np.float32] = field(repr=False)
+    query_features: Floats = field(repr=False)
+    gallery_features: Floats = field(repr=False)
     ranking: Ranking
-    distances: NDArray[np.float32] | None = field(repr=False)
+    distances: Floats | None = field(repr=False)
     metric: str
     protocol: str
     rerank: bool
@@ -131,7 +131,7 @@ class Evaluation:
         """The nearest match and non-match of each query by the ranked distances."""
         return nearest(self.blocks(), self.indexed_labels)
 
-    def blocks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    def blocks(self) -> Iterator[tuple[slice, Floats]]:
         """Yield the ranked distances by blocks of rows: ``(rows, block)``; the memory of a block is reused."""
         if self.distances is not None:
             yield slice(0, len(self.distances)), self.distances
@@ -182,17 +182,11 @@ class Evaluation:
             "findings": list(self.findings),
             "left_out": list(self.left_out),
         }
-        if thresholds:
-            found["verification"] = _or_none(lambda: self.verification.to_dict(FALSE_POSITIVE_RATES))
-            found["open_set"] = _or_none(lambda: self.open_set.to_dict(FALSE_ALARM_RATES))
+        for name in ("verification", "open_set") if thresholds else ():
+            found[name] = None
+            with contextlib.suppress(DataError):
+                found[name] = getattr(self, name).to_dict()
         return found
-
-
-def _or_none(summary: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
-    try:
-        return summary()
-    except DataError:
-        return None
 
 
 def evaluate(
@@ -302,9 +296,12 @@ def evaluate_all(
     if size is not None:
         check_size(size)
     store = read_settings(cache_dir=fetch.get("cache_dir")).cache if cache else None
-    tasks = [_task(one, dataset, protocol, pool, distractors, seed) for one in data]
+    tasks = []
+    for one in data:
+        listed = one if isinstance(one, DataSet) else load_records(one, dataset, seed=seed, distractors=distractors)
+        listed = replace(listed, protocol=protocol or listed.protocol)
+        tasks.append(_checked(listed, check_files.sizes(listed)[1], pool))  # without missing and empty files
     all_weights = [read_weights(model, **fetch) for model in models]
-
     settings = {"k1": k1, "k2": k2, "lambda": lambda_value} if rerank else None
 
     def results() -> Iterator[Evaluation]:
@@ -316,11 +313,10 @@ def evaluate_all(
                 if bad:
                     features = features[[path not in bad for path in paths]]
                     task = tasks[place] = _checked(task.listed, {**task.bad, **bad}, pool)
-                query_features, gallery_features = features[: len(task.query)], features[len(task.query) :]
                 if metric == "cosine":
-                    query_features, gallery_features = normalise(query_features), normalise(gallery_features)
-                query, query_features = _pooled(task.query, query_features, pool)
-                gallery, gallery_features = _pooled(task.gallery, gallery_features, pool)
+                    features = normalise(features)
+                query, query_features = _pooled(task.query, features[: len(task.query)], pool)
+                gallery, gallery_features = _pooled(task.gallery, features[len(task.query) :], pool)
                 how = {**_labels(query, gallery), "protocol": task.data.protocol, "seed": seed}
                 distances, findings = None, task.findings
                 if rerank:
@@ -350,15 +346,6 @@ class _Task(NamedTuple):
     bad: dict[Path, str]
 
 
-def _task(data: DataLike, dataset: str, protocol: str | None, pool: str | None, distractors: bool, seed: int) -> _Task:
-    """The data set, checked for an evaluation, without files that are missing or empty."""
-    if not isinstance(data, DataSet):
-        data = load_records(data, dataset, seed=seed, distractors=distractors)
-    if protocol:
-        data = replace(data, protocol=protocol)
-    return _checked(data, check_files.sizes(data)[1], pool)
-
-
 def _checked(listed: DataSet, bad: dict[Path, str], pool: str | None) -> _Task:
     """`listed` without the images that are `bad`, checked for an evaluation as `osnet doctor` does."""
     doubts = [finding.message for finding in check_files.unusable(listed, bad)]
@@ -373,11 +360,7 @@ def _checked(listed: DataSet, bad: dict[Path, str], pool: str | None) -> _Task:
             f"{data.root}: pool={pool!r} needs tracklets, and this data set has none; "
             "use a csv or parquet table with the column tracklet"
         )
-    labels = index_labels(data.protocol, **_labels(query, gallery), queries=len(query), size=len(gallery))
-    if not labels.matches.any():
-        raise DataError(
-            f"{data.root}: no query has a match under protocol {data.protocol!r}; see osnet doctor {data.root}"
-        )
+    index_labels(data.protocol, **_labels(query, gallery), queries=len(query), size=len(gallery))
     findings = (*doubts, *(finding.message for finding in report.findings))
     return _Task(data, query, gallery, findings, listed, bad)
 
@@ -391,9 +374,7 @@ def _labels(query: Sequence[Record], gallery: Sequence[Record]) -> dict[str, Any
     }
 
 
-def _pooled(
-    records: tuple[Record, ...], features: NDArray[np.float32], pool: str | None
-) -> tuple[tuple[Record, ...], NDArray[np.float32]]:
+def _pooled(records: tuple[Record, ...], features: Floats, pool: str | None) -> tuple[tuple[Record, ...], Floats]:
     """One record and the mean feature for each tracklet of a person and camera; images without a tracklet stay."""
     if pool is None:
         return records, features

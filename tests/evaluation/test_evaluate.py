@@ -274,6 +274,12 @@ def test_a_data_set_that_cannot_tell_is_refused_before_any_weights_are_read(what
         osnet.evaluate(NOT_READ, data)
 
 
+def test_one_camera_is_refused_under_every_protocol_that_leaves_the_own_camera_out(tmp_path: Path) -> None:
+    data = {name: data for name, data, _ in bad_sets(tmp_path)}["only the own camera"]
+    with pytest.raises(DataError, match="1 of 1 queries have no gallery image from another camera"):
+        osnet.evaluate(NOT_READ, data, protocol="cuhk03")
+
+
 @pytest.mark.parametrize(
     ("keyword", "message"),
     [
