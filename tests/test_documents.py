@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 
+import osnet
 from osnet.cli.app import app
+from osnet.drawn.dataset import draw_dataset
+from osnet.inference.bulk import embed_files
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")] + sorted(ROOT.glob("docs/*.md"))
@@ -96,6 +101,27 @@ def test_the_architecture_names_every_folder_and_every_file_at_the_top() -> None
     folders = {f"`osnet/{path.parent.name}/`" for path in package.glob("*/__init__.py")}
     files = {f"`osnet/{path.name}`" for path in package.glob("*.py")} - {"`osnet/__main__.py`", "`osnet/_version.py`"}
     assert {name for name in folders | files if name not in text} == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["embed.md", "evaluate.md"])
+def test_the_python_blocks_of_a_document_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    draw_dataset("shop", identities=6, cameras=2, images_per_camera=2, seed=5, workers=1)
+    first, second = sorted(Path("shop/query").glob("*.jpg"))[:2]
+    shutil.copy(first, "a.jpg")
+    shutil.copy(second, "b.jpg")
+    embed_files(osnet.Embedder("osnet_x0_25_drawn"), ["a.jpg", "b.jpg"], "features.npz")
+    names = {"frame": np.zeros((300, 200, 3), np.uint8), "xyxy": [[10, 10, 60, 150], [500, 10, 560, 150]]}
+    code = list(blocks(ROOT / "docs" / name, "python"))
+    assert code
+    for block in code:
+        exec(block.replace("osnet_msmt17", "osnet_x0_25_drawn").replace("own.ckpt", "osnet_x0_25_drawn"), names)
+    if name == "embed.md":
+        assert np.asarray(names["files"]).tolist() == ["a.jpg", "b.jpg"]
+        assert names["features"].shape == (2, 512)
+    else:
+        assert names["found"].ranking.valid_queries == 6
 
 
 @pytest.mark.slow
