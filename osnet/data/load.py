@@ -103,7 +103,10 @@ def load_records(
 
 
 def load_training_records(data: str | os.PathLike[str], dataset: str = "auto") -> DataSet:
-    """Read a data set for training, as `load_records`; a data set without splits is used whole."""
+    """Read a data set for training; a data set without splits is used whole.
+
+    Args, returns and raises as `load_records`.
+    """
     found = load_records(data, dataset)
     if found.name in ("folder", "csv", "parquet") and not found.split("train", "val"):
         found = load_records(data, dataset, split="train")

@@ -86,6 +86,9 @@ def calibrate(
         checkpoint_sha256, data, flip, pool, backend, precision: how the features were made, see `Calibration`.
         fprs: false positive rates, 0 to 1.
 
+    Returns:
+        A `Calibration`, for `write_calibration`.
+
     Raises:
         DataError: `checkpoint_sha256` is not 64 lower-case hexadecimal digits.
         OptionError: a rate is not between 0 and 1.

@@ -47,7 +47,15 @@ class Claim:
 
 
 def claims_of(model: Any, sha256: str | None) -> tuple[Claim, ...]:
-    """Return what cards claim for a model: first its own card, then other cards of the same file with another claim."""
+    """Find what cards claim for a model.
+
+    Args:
+        model: the model reference; a card, or the name of one, is the model's own card.
+        sha256: of the weights' file; None for weights in memory.
+
+    Returns:
+        The claim of its own card first, then those of other cards of the same file that claim something else.
+    """
     cards = [model] if isinstance(model, Card) else []
     if isinstance(model, (str, os.PathLike)):
         with contextlib.suppress(OsnetError):
@@ -69,7 +77,17 @@ def _layout(dataset: str) -> str:
 
 
 def why_not_comparable(claim: Claim, data: DataSet, settings: dict[str, Any]) -> str | None:
-    """Return why a figure measured on `data` with `settings` cannot be compared with `claim`, or None if it can."""
+    """Check whether a measured figure can be compared with a published one.
+
+    Args:
+        claim: of `claims_of`.
+        data: that the figure was measured on.
+        settings: ``protocol``, ``metric``, ``rerank``, ``flip``, ``pool`` as `osnet.evaluate` has them, and
+            ``other_size``: the input size as text if it is not the checkpoint's own, else None.
+
+    Returns:
+        The reason why it cannot, in one line; None if it can.
+    """
     layout = _layout(claim.dataset)
     if claim.mAP is None:
         return f"the claim {claim.text!r} has no mAP"

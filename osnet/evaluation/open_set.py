@@ -148,6 +148,9 @@ def open_set(
         seed: of that draw.
         hold_out: deprecated, the old name of `hold_out_fraction`.
 
+    Returns:
+        An `OpenSet`; `OpenSet.at` finds the threshold for a false alarm rate.
+
     Raises:
         OptionError: unknown metric or protocol, missing cameras that the protocol needs, `hold_out_fraction` outside of
             its range.

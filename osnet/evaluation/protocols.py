@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,31 +14,23 @@ from osnet.errors import DataError, OptionError
 Integers = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Protocol:
+class Protocol(NamedTuple):
     """Which gallery images count as matches and non-matches of a query.
 
     Attributes:
-        name: as in ``protocol=``.
         same_camera_left_out: gallery images of the query's identity from the query's camera do not count.
         single_shot: CMC is the mean over repeats with one gallery image of each identity, drawn at random; mAP and
             mINP are over the whole gallery, as in torchreid's ``eval_cuhk03``.
-        summary: one line for users.
     """
 
-    name: str
     same_camera_left_out: bool
     single_shot: bool
-    summary: str
 
 
-PROTOCOLS: dict[str, Protocol] = {
-    protocol.name: protocol
-    for protocol in (
-        Protocol("market1501", True, False, "same identity and camera left out (Zheng et al., ICCV 2015)"),
-        Protocol("cuhk03", True, True, "as market1501, CMC over single gallery shots (Li et al., CVPR 2014)"),
-        Protocol("camera-blind", False, False, "every gallery image counts; for data without cameras"),
-    )
+PROTOCOLS = {
+    "market1501": Protocol(same_camera_left_out=True, single_shot=False),  # Zheng et al., ICCV 2015
+    "cuhk03": Protocol(same_camera_left_out=True, single_shot=True),  # Li et al., CVPR 2014
+    "camera-blind": Protocol(same_camera_left_out=False, single_shot=False),  # for data without cameras
 }
 """All known, by name."""
 

@@ -157,7 +157,11 @@ class Verification:
 
 
 def reliability(rate: float, trials: int) -> str:
-    """How far a threshold for an error rate of `rate`, measured on `trials`, can be trusted.
+    """How far a threshold for an error rate can be trusted (Doddington et al. 2000, see `ENOUGH_ERRORS`).
+
+    Args:
+        rate: the error rate, 0 to 1.
+        trials: number of pairs or queries that it was measured on.
 
     Returns:
         ``unreliable`` (not one error expected), ``rough`` (fewer than `ENOUGH_ERRORS`) or ``good``.

@@ -16,7 +16,7 @@ from PIL import Image
 from osnet.inference.images import prepare
 from osnet.models.input_format import InputFormat
 from osnet.models.openvino_graph import build_openvino, openvino_core
-from osnet.report.charts import INK, SOFT
+from osnet.report.charts import INK, SOFT, figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,22 +60,17 @@ def overlay(crop: NDArray[np.uint8], strength: NDArray[np.float32]) -> NDArray[n
 
 def draw(weights: Weights, paths: Sequence[Path], captions: Sequence[str], size: tuple[int, int]) -> Figure:
     """Each crop of `paths`, resized to `size`, beside itself with its activation map, under its caption."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     height, width = size
     crops = np.stack([prepare(path, height=height, width=width) for path in paths])
     maps = activation_maps(weights, crops)
     columns = min(_IN_A_ROW, len(paths))
     rows = -(-len(paths) // columns)
-    made = Figure(figsize=(1.66 * columns, 2.05 * rows), layout="constrained", facecolor="white")
-    FigureCanvasAgg(made)
-    cells = np.atleast_1d(made.subplots(rows, columns, squeeze=False)).reshape(-1)
+    made, cells = figure(1.66 * columns, 2.05 * rows, columns, rows)
     for axes in cells:
         axes.set_axis_off()
     gap = np.full((height, 6, 3), 255, np.uint8)
     for axes, crop, strength, caption in zip(cells, crops, maps, captions):
         axes.imshow(np.concatenate([crop, gap, overlay(crop, strength)], axis=1), interpolation="lanczos")
-        role, _, who = caption.partition("\n")
-        axes.set_title(f"{role}\n{who}", fontsize=8, color=INK if role == "query" else SOFT, pad=3, parse_math=False)
+        colour = INK if caption.startswith("query\n") else SOFT
+        axes.set_title(caption, fontsize=8, color=colour, pad=3, parse_math=False)
     return made

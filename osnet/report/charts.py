@@ -19,14 +19,14 @@ BLUE, GREEN, RED = "#2563c9", "#18875a", "#cf3b3b"
 _MOST_POINTS = 2000
 
 
-def figure(width: float, height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
-    """Make an empty figure of `panels` side by side, sizes in inches, drawn by Agg."""
+def figure(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """Make a figure of empty panels, row by row, drawn by Agg. Sizes are in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     made = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(made)
-    return made, [_plain(axes) for axes in np.atleast_1d(made.subplots(1, panels))]
+    return made, [_plain(axes) for axes in made.subplots(rows, columns, squeeze=False).flat]
 
 
 def _plain(axes: Any) -> Any:

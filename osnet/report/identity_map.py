@@ -27,7 +27,9 @@ def identity_map(evaluation: Evaluation, interesting: Sequence[int], *, seed: in
     """Draw images of some people by t-SNE (van der Maaten and Hinton, JMLR 2008); None for fewer than five images.
 
     Args:
+        evaluation: of `osnet.evaluate`.
         interesting: queries whose people are on the map; others are picked by `seed`.
+        seed: of that draw, of the images, and of t-SNE.
     """
     from matplotlib import colormaps
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
@@ -65,32 +67,19 @@ def identity_map(evaluation: Evaluation, interesting: Sequence[int], *, seed: in
 
     made, (axes,) = figure(10, 6.4)
     axes.grid(False)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(True)
-        spine.set_color(GRID)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(visible=True, color=GRID)
     if others:
         grey = spots[-len(others) :]
         axes.scatter(grey[:, 0], grey[:, 1], s=9, color="#c3cad2", linewidths=0, label="other people")
     palette = [colormaps["tab20"](i) for i in (*range(14), *range(16, 20))]  # without its greys
-    colours = [palette[i % len(palette)] for i in range(len(people))]
-    for person, colour in zip(people, colours):
+    for person, colour in zip(people, palette):
         places = by_person[person]
         for of_query, marker, size in ((False, "o", 26), (True, "^", 52)):
             points = np.array([where[i] for i in places if (i < queries) == of_query])
             if len(points):
-                axes.scatter(
-                    points[:, 0],
-                    points[:, 1],
-                    s=size,
-                    color=[colour],
-                    marker=marker,
-                    edgecolors="white",
-                    linewidths=0.6,
-                )
-    for person, colour in zip(people, colours):
-        places = by_person[person]
+                x, y = points.T
+                axes.scatter(x, y, s=size, color=[colour], marker=marker, edgecolors="white", linewidths=0.6)
         points = np.array([where[i] for i in places])
         medoid = int(np.argmin(((points - points.mean(axis=0)) ** 2).sum(axis=1)))
         picture = OffsetImage(prepare(records[places[medoid]].path, height=96, width=48), zoom=0.4)
