@@ -19,7 +19,7 @@ NEEDS_MINDSPORE = {"models/network.py", "inference/backends/mindspore.py"}
 
 LAYERS: list[tuple[str, ...]] = [
     (
-        *("errors", "escaping", "checks", "variants", "files", "image_files", "yaml_files", "import_order"),
+        *("errors", "escaping", "progress", "checks", "variants", "files", "image_files", "yaml_files", "import_order"),
         *("_version", "__init__"),
     ),
     ("hub", "checkpoint", "data", "drawn"),

@@ -17,6 +17,7 @@ from typing import Annotated, NoReturn, Optional, TextIO
 import click
 import typer
 
+from osnet import progress
 from osnet._version import __version__
 from osnet.cli import bench, checkpoints, demo, embed, evaluate, export, hub, models, train
 from osnet.cli.options import NOBODY_READS, say
@@ -25,8 +26,7 @@ from osnet.escaping import printable
 
 app = typer.Typer(
     name="osnet",
-    help="OSNet person re-identification: card, verified file, weights, features, ranks.",
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -47,7 +47,7 @@ def _options(
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """OSNet person re-identification: card, verified file, weights, features, ranks."""
+    """Person re-identification with OSNet: embed, evaluate, train and export. `osnet list` shows the models."""
 
 
 def main() -> NoReturn:
@@ -56,6 +56,7 @@ def main() -> NoReturn:
     debug = len(arguments) < len(sys.argv) - 1
     _steady_streams()
     _quieten(debug)
+    progress.lines_by_default = True
     try:
         code = app(arguments or ["--help"], prog_name="osnet", standalone_mode=False) or 0
         if sys.stdout is not None:

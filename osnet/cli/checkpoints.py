@@ -7,17 +7,13 @@ import typer
 
 from osnet.cli.export import Images, verify_file
 from osnet.cli.options import (
-    AllowHost,
-    AllowHttp,
     AsJson,
     CacheDir,
-    Mirror,
     ModelArgument,
-    Offline,
-    Timeout,
-    fetch_keywords,
+    Overwrite,
     print_json,
     say,
+    with_fetch_options,
 )
 from osnet.escaping import name_of_text
 
@@ -31,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("verify")(verify)
     app.command("convert")(convert)
     cache = typer.Typer(
-        help="What the cache holds; `osnet cache add FILE` adds a file, `osnet cache remove NAME` removes it.",
+        help="List the cached files, add or remove some.",
         invoke_without_command=True,
     )
     cache.callback()(cache_list)
@@ -40,18 +36,15 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(cache, name="cache")
 
 
+@with_fetch_options
 def fetch(
     model: ModelArgument = "osnet",
-    force: Annotated[bool, typer.Option("--force", help="Download again.")] = False,
-    cache_dir: CacheDir = None,
-    offline: Offline = None,
-    mirror: Mirror = None,
-    allow_host: AllowHost = None,
-    allow_http: AllowHttp = None,
-    timeout: Timeout = None,
+    force: Annotated[bool, typer.Option("--force", help="Download again, also if it is in the cache.")] = False,
+    *,
+    fetch: dict[str, Any],
     as_json: AsJson = False,
 ) -> None:
-    """Fetch a published checkpoint, verify its SHA-256, and print its path."""
+    """Download a published checkpoint, verify its SHA-256, and print its path."""
     from osnet.errors import OptionError
     from osnet.hub import fetch as hub
     from osnet.models.load import names_weights_file
@@ -61,7 +54,7 @@ def fetch(
             f"{model} is a file already; expected a card or its name (osnet verify {model} checks a file)"
         )
     card = hub.resolve(model)
-    path = hub.fetch(card, force=force, **fetch_keywords(cache_dir, offline, mirror, allow_host, allow_http, timeout))
+    path = hub.fetch(card, force=force, **fetch)
     if as_json:
         print_json({"path": str(path), "uid": card.uid, "sha256": card.checkpoint.sha256})
     else:
@@ -143,7 +136,7 @@ def _target_row(target: str, cache_dir: Optional[Path]) -> dict[str, Any]:
 
 
 def cache_list(context: typer.Context, cache_dir: CacheDir = None, as_json: AsJson = False) -> None:
-    """What the cache holds, with sizes and cards, unread."""
+    """List the cached files with their sizes and cards. They are not read."""
     if context.invoked_subcommand:
         return
     from osnet.hub.inventory import list_cache
@@ -159,10 +152,10 @@ def cache_list(context: typer.Context, cache_dir: CacheDir = None, as_json: AsJs
 
 
 def cache_add(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="A checkpoint that some card has; any name.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Published checkpoints, under any name.")],
     cache_dir: CacheDir = None,
 ) -> None:
-    """Copy checkpoints from elsewhere into the cache, by their SHA-256, and print where they stand."""
+    """Copy checkpoints into the cache, identified by their SHA-256, and print their paths there."""
     from osnet.hub.inventory import add_to_cache
 
     for file in files:
@@ -183,10 +176,13 @@ def cache_remove(
             say(f"removed {path}")
 
 
+@with_fetch_options
 def convert(
-    src: Annotated[str, typer.Argument(help="Weights: .ckpt .pth .pth.tar .pt .safetensors; or a model, fetched.")],
-    dst: Annotated[Path, typer.Argument(help="File to write; its ending says the format.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DST if it is there.")] = False,
+    src: Annotated[str, typer.Argument(help="Weights (.ckpt .pth .pth.tar .pt .safetensors), or a model to fetch.")],
+    dst: Annotated[Path, typer.Argument(help="File to write; its suffix sets the format.")],
+    overwrite: Overwrite = False,
+    *,
+    fetch: dict[str, Any],
     as_json: AsJson = False,
 ) -> None:
     """Convert weights between formats, bit for bit."""
@@ -196,7 +192,7 @@ def convert(
     from osnet.models.load import names_weights_file
 
     format_of(str(dst))  # before anything is fetched
-    weights = convert_file(src if names_weights_file(src) else fetch_file(src), dst, overwrite=overwrite)
+    weights = convert_file(src if names_weights_file(src) else fetch_file(src, **fetch), dst, overwrite=overwrite)
     if as_json:
         print_json(
             {

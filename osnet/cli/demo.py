@@ -9,14 +9,8 @@ import typer
 
 from osnet.cli.evaluate import print_table
 from osnet.cli.options import (
-    AllowHost,
-    AllowHttp,
-    CacheDir,
-    Mirror,
-    Offline,
-    Timeout,
-    fetch_keywords,
     say,
+    with_fetch_options,
 )
 from osnet.errors import DownloadError
 
@@ -37,22 +31,20 @@ def add_to(app: typer.Typer) -> None:
     app.command("demo")(demo)
 
 
+@with_fetch_options
 def demo(
     model: Annotated[
         Optional[str],
         typer.Option("--model", "-m", help="An alias, a hub uid, a card (.md) or weights (.ckpt .pth ...)."),
     ] = None,
     report: Annotated[
-        Optional[Path], typer.Option("--report", metavar="DIR", help="Write report.html and its pictures there.")
+        Optional[Path],
+        typer.Option("--report", metavar="DIR", help="Write report.html to this folder."),
     ] = None,
-    cache_dir: CacheDir = None,
-    offline: Offline = None,
-    mirror: Mirror = None,
-    allow_host: AllowHost = None,
-    allow_http: AllowHttp = None,
-    timeout: Timeout = None,
+    *,
+    fetch: dict[str, Any],
 ) -> None:
-    """Draw people seen by three cameras, find them again, and say how well that went."""
+    """Draw people as three cameras see them, search for them with a model, and print how well that works."""
     from osnet.hub.catalog import aliases
     from osnet.models.load import read_weights
 
@@ -63,7 +55,7 @@ def demo(
     chosen = model or (BUILT_IN if BUILT_IN in aliases() else SEED_CARD)
     say(f"1  Weights: {chosen}")
     try:
-        weights = read_weights(chosen, **fetch_keywords(cache_dir, offline, mirror, allow_host, allow_http, timeout))
+        weights = read_weights(chosen, **fetch)
     except DownloadError as error:
         raise DownloadError(
             f"the weights of {chosen!r} cannot be fetched: give a file (osnet demo --model PATH, make demo MODEL=PATH) "

@@ -1,6 +1,5 @@
 """``osnet eval`` and ``osnet doctor``: evaluate models on data sets, and check a data set."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -8,21 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from osnet.cli.options import (
-    AllowHost,
-    AllowHttp,
     AsJson,
-    CacheDir,
-    Mirror,
-    Offline,
+    Backend,
+    Flip,
+    Precision,
     Size,
-    Timeout,
-    fetch_keywords,
     print_json,
     read_size,
     say,
+    with_fetch_options,
 )
 from osnet.errors import OptionError, OsnetError
 from osnet.escaping import printable, text_of_name
+from osnet.progress import Progress
 
 if TYPE_CHECKING:
     from osnet.evaluation.evaluate import Evaluation
@@ -54,6 +51,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
 
 
+@with_fetch_options
 def evaluate(
     data: Data,
     model: Models = None,
@@ -66,15 +64,13 @@ def evaluate(
     lambda_value: Annotated[
         float, typer.Option("--lambda", help="Re-ranking: weight of the plain distance, 0 to 1.")
     ] = 0.3,
-    flip: Annotated[bool, typer.Option("--flip", help="Average with the mirror image; takes twice as long.")] = False,
+    flip: Flip = False,
     pool: Annotated[Optional[str], typer.Option(help="mean: average the features of each tracklet.")] = None,
     distractors: Annotated[
         bool, typer.Option("--distractors", help="Add the 500,000 distractors of Market-1501.")
     ] = False,
-    backend: Annotated[str, typer.Option(help="auto (openvino), openvino or mindspore.")] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="auto (fp32), fp32, bf16, or fast: bf16 where the processor has it.")
-    ] = "auto",
+    backend: Backend = "auto",
+    precision: Precision = "auto",
     size: Size = None,
     seed: Annotated[int, typer.Option(help="Seed of randomly drawn query and gallery splits.")] = 0,
     thresholds: Annotated[
@@ -89,12 +85,8 @@ def evaluate(
         typer.Option("--report", metavar="DIR", help="Write report.html and its pictures to this folder."),
     ] = None,
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Use and keep computed features.")] = True,
-    cache_dir: CacheDir = None,
-    offline: Offline = None,
-    mirror: Mirror = None,
-    allow_host: AllowHost = None,
-    allow_http: AllowHttp = None,
-    timeout: Timeout = None,
+    *,
+    fetch: dict[str, Any],
     as_json: AsJson = False,
 ) -> None:
     """Measure mAP, CMC and mINP of every model on every data set.
@@ -102,8 +94,6 @@ def evaluate(
     The quick part of `osnet doctor` runs first. An image that cannot be read is named and left out. The figure that a
     card claims is printed beside the measured one.
     """
-    from tqdm import tqdm
-
     from osnet.evaluation.evaluate import evaluate_all
 
     models = model or ["osnet"]
@@ -125,25 +115,19 @@ def evaluate(
     named: set[str] = set()
     finished: list[tuple[Evaluation, dict[str, Any]]] = []
     try:
-        with tqdm(unit="img", disable=not sys.stderr.isatty(), delay=1, leave=False) as bar:
-
-            def show(done: int, total: int) -> None:
-                if done < bar.n or bar.total != total:
-                    bar.reset(total)
-                bar.update(done - bar.n)
-
+        with Progress("embedding", "images") as progress:
             for result in evaluate_all(
                 models, data, dataset=dataset, metric=metric, protocol=protocol, rerank=rerank, k1=k1, k2=k2,
                 lambda_value=lambda_value, flip=flip, pool=pool, backend=backend, precision=precision, size=chosen,
-                distractors=distractors, seed=seed, cache=cache, progress=show,
-                **fetch_keywords(cache_dir, offline, mirror, allow_host, allow_http, timeout),
+                distractors=distractors, seed=seed, cache=cache, progress=progress,
+                **fetch,
             ):  # fmt: skip
                 row = result.to_dict(thresholds=thresholds or calibrate is not None or report is not None)
                 results.append(row)
                 for message in result.left_out:
                     if message not in named:
                         named.add(message)
-                        bar.write(printable(f"osnet: left out: {message}"), file=sys.stderr)
+                        say(f"osnet: left out: {message}", err=True)
                 if calibrate:
                     row["calibration"] = str(calibrate)
                 if report:
@@ -177,7 +161,7 @@ def doctor(
     """Check a data set for evaluation or training. The exit code is 1 if a result would be meaningless."""
     from osnet.data.doctor import examine
 
-    report = examine(data, dataset=dataset, quick=quick, use=use, seed=seed, progress=sys.stderr.isatty())
+    report = examine(data, dataset=dataset, quick=quick, use=use, seed=seed, progress=True)
     if as_json:
         print_json(report.to_dict())
         return 0 if report.ok else 1

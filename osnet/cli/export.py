@@ -6,19 +6,14 @@ from typing import Annotated, Any, Optional
 import typer
 
 from osnet.cli.options import (
-    AllowHost,
-    AllowHttp,
     AsJson,
-    CacheDir,
-    Mirror,
     ModelArgument,
-    Offline,
+    Overwrite,
     Size,
-    Timeout,
-    fetch_keywords,
     print_json,
     read_size,
     say,
+    with_fetch_options,
 )
 
 Images = Annotated[
@@ -32,6 +27,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("export")(export)
 
 
+@with_fetch_options
 def export(
     model: ModelArgument,
     out: Annotated[Path, typer.Argument(metavar="FILE", help="File to write: .onnx, .xml (OpenVINO) or .mindir.")],
@@ -41,25 +37,21 @@ def export(
             "--for", metavar="PROGRAM", help="boxmot, ultralytics, deepstream, triton, openvino or mindspore-lite."
         ),
     ] = None,
-    input: Annotated[Optional[str], typer.Option(help="What it takes: normalized (default), unit or bytes.")] = None,
+    input: Annotated[Optional[str], typer.Option(help="Input values: normalized (default), unit or bytes.")] = None,
     layout: Annotated[Optional[str], typer.Option(help="nchw (default), or nhwc with --input bytes.")] = None,
-    any_size: Annotated[bool, typer.Option("--any-size", help="Resize inside; with --layout nhwc.")] = False,
+    any_size: Annotated[bool, typer.Option("--any-size", help="Resize in the network; with --layout nhwc.")] = False,
     size: Size = None,
     batch: Annotated[
         Optional[str], typer.Option(metavar="N[,N]", help="Images at once; default: any number. Several: a file each.")
     ] = None,
     precision: Annotated[str, typer.Option(help="fp32 or fp16.")] = "fp32",
     images: Images = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
-    cache_dir: CacheDir = None,
-    offline: Offline = None,
-    mirror: Mirror = None,
-    allow_host: AllowHost = None,
-    allow_http: AllowHttp = None,
-    timeout: Timeout = None,
+    overwrite: Overwrite = False,
+    *,
+    fetch: dict[str, Any],
     as_json: AsJson = False,
 ) -> None:
-    """Write a network to a file that another program runs, and compare its features before it appears."""
+    """Write a network to a file for another program. Its features are compared with the model's first."""
     from osnet.exporting.export import export as write
 
     results = [
@@ -75,7 +67,7 @@ def export(
             precision=precision,
             images=found_images(images),
             overwrite=overwrite,
-            **fetch_keywords(cache_dir, offline, mirror, allow_host, allow_http, timeout),
+            **fetch,
         )
         for path, count in _batches(out, batch)
     ]

@@ -2,21 +2,15 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
 from osnet.cli.options import (
-    AllowHost,
-    AllowHttp,
     AsJson,
-    CacheDir,
-    Mirror,
-    Offline,
-    Timeout,
-    fetch_keywords,
     print_json,
     say,
+    with_fetch_options,
 )
 
 Uids = Annotated[
@@ -27,34 +21,30 @@ HubDir = Annotated[Optional[Path], typer.Option("--hub-dir", help="mindspore_hub
 
 def add_to(app: typer.Typer) -> None:
     """Add this group's commands."""
-    hub = typer.Typer(help="Make mindspore_hub.load work for OSNet.", no_args_is_help=True)
+    hub = typer.Typer(help="Set up the folder that mindspore_hub.load reads.", no_args_is_help=True)
     hub.command("install")(install)
     hub.command("check")(check)
     hub.command("remove")(remove)
     app.add_typer(hub, name="hub")
 
 
+@with_fetch_options
 def install(
     uids: Uids = None,
     hub_dir: HubDir = None,
-    cache_dir: CacheDir = None,
-    offline: Offline = None,
-    mirror: Mirror = None,
-    allow_host: AllowHost = None,
-    allow_http: AllowHttp = None,
-    timeout: Timeout = None,
+    *,
+    fetch: dict[str, Any],
 ) -> None:
-    """Lay out what mindspore_hub needs to load these cards (default: osnet), verified, and print the paths."""
+    """Write what mindspore_hub needs to load these cards (default: osnet), and print the paths."""
     from osnet.mshub.install import install as lay_out
 
-    fetch = fetch_keywords(cache_dir, offline, mirror, allow_host, allow_http, timeout)
     for uid in uids or ["osnet"]:
         for path in lay_out(uid, hub_dir=hub_dir, **fetch):
             say(path)
 
 
 def check(uids: Uids = None, hub_dir: HubDir = None, as_json: AsJson = False) -> int:
-    """Say line by line what mindspore_hub will find. Exit code 1 when something is wrong. Nothing is fetched."""
+    """Check what mindspore_hub will find. The exit code is 1 if something is wrong. Nothing is downloaded."""
     from osnet.mshub.check import check as look
 
     wanted: list[Optional[str]] = [*uids] if uids else [None]
@@ -68,7 +58,7 @@ def check(uids: Uids = None, hub_dir: HubDir = None, as_json: AsJson = False) ->
 
 
 def remove(uids: Uids = None, hub_dir: HubDir = None) -> None:
-    """Take away what `osnet hub install` put there (default: for every card); what stood there before stays."""
+    """Remove what `osnet hub install` wrote (default: for every card), and nothing else."""
     from osnet.mshub.install import remove as take_away
 
     wanted: list[Optional[str]] = [*uids] if uids else [None]

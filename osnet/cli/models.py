@@ -15,7 +15,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def list_all(as_json: AsJson = False) -> None:
-    """The nine networks and the published cards."""
+    """List the nine networks and the published cards."""
     from osnet.hub.catalog import aliases, list_cards
     from osnet.hub.fetch import file_beside
     from osnet.variants import VARIANTS
@@ -43,7 +43,7 @@ def list_all(as_json: AsJson = False) -> None:
 
 
 def info(model: ModelArgument = "osnet", as_json: AsJson = False) -> None:
-    """What a network, card or weights file is. Nothing is fetched."""
+    """Describe a network, a card or a file of weights. Nothing is downloaded."""
     found = _describe(model)
     if as_json:
         print_json(found)

@@ -1,27 +1,26 @@
 """Options that several commands share, and how results are printed."""
 
 import errno
+import functools
+import inspect
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
 
 from osnet.escaping import printable, text_of_name
+from osnet.progress import write_line
 
+_A_MODEL = "osnet, an alias (osnet_market1501), a hub uid, a card (.md) or weights (.ckpt .pth ...)."
+Model = Annotated[str, typer.Option("--model", "-m", help=_A_MODEL)]
+ModelArgument = Annotated[str, typer.Argument(help=_A_MODEL)]
+Backend = Annotated[str, typer.Option(help="auto (openvino), openvino, onnxruntime or mindspore.")]
 Precision = Annotated[str, typer.Option(help="auto (fp32), fp32, bf16, or fast: bf16 where the processor has it.")]
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model", "-m", help="osnet, an alias (osnet_market1501), a hub uid, a card (.md) or weights (.ckpt .pth ...)."
-    ),
-]
-ModelArgument = Annotated[
-    str, typer.Argument(help="osnet, an alias (osnet_market1501), a hub uid, a card (.md) or weights (.ckpt .pth ...).")
-]
+Flip = Annotated[bool, typer.Option("--flip", help="Average with the mirror image; takes twice as long.")]
 Size = Annotated[
     Optional[str],
     typer.Option(
@@ -30,44 +29,53 @@ Size = Annotated[
         help="Height and width that images are resized to; default: what the checkpoint was trained at.",
     ),
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 CacheDir = Annotated[Optional[Path], typer.Option("--cache-dir", help="Folder of the cache (OSNET_CACHE).")]
-Offline = Annotated[Optional[bool], typer.Option("--offline", help="Never use the network (OSNET_OFFLINE).")]
-Mirror = Annotated[
-    Optional[list[str]],
-    typer.Option(
-        "--mirror", metavar="URL|PATH", help="Ask this address, or look here, first; may be repeated (OSNET_MIRROR)."
-    ),
-]
-AllowHost = Annotated[
-    Optional[list[str]],
-    typer.Option("--allow-host", metavar="HOST[:PORT]", help="Trust this host in links too (OSNET_ALLOW_HOST)."),
-]
-AllowHttp = Annotated[
-    Optional[bool], typer.Option("--allow-http", help="Accept plain http:// links (OSNET_ALLOW_HTTP).")
-]
-Timeout = Annotated[
-    Optional[float], typer.Option("--timeout", metavar="SECONDS", help="For a whole download (OSNET_TIMEOUT).")
-]
+
+_FETCH_OPTIONS = {
+    "cache_dir": CacheDir,
+    "offline": Annotated[Optional[bool], typer.Option("--offline", help="Never use the network (OSNET_OFFLINE).")],
+    "mirrors": Annotated[
+        Optional[list[str]],
+        typer.Option(
+            "--mirror", metavar="URL|PATH", help="Try this address or folder first; may be repeated (OSNET_MIRROR)."
+        ),
+    ],
+    "allow_hosts": Annotated[
+        Optional[list[str]],
+        typer.Option("--allow-host", metavar="HOST[:PORT]", help="Allow this host in links (OSNET_ALLOW_HOST)."),
+    ],
+    "allow_http": Annotated[
+        Optional[bool], typer.Option("--allow-http", help="Allow plain http:// links (OSNET_ALLOW_HTTP).")
+    ],
+    "timeout": Annotated[
+        Optional[float],
+        typer.Option("--timeout", metavar="SECONDS", help="Seconds for the whole download (OSNET_TIMEOUT)."),
+    ],
+}
+"""Each keyword of `osnet.fetch` that is an option of the commands."""
 
 
-def fetch_keywords(
-    cache_dir: Optional[Path],
-    offline: Optional[bool],
-    mirror: Optional[list[str]],
-    allow_host: Optional[list[str]],
-    allow_http: Optional[bool],
-    timeout: Optional[float],
-) -> dict[str, Any]:
-    """The options above as keywords of `osnet.fetch`."""
-    return {
-        "cache_dir": cache_dir,
-        "offline": offline,
-        "mirrors": tuple(mirror or ()),
-        "allow_hosts": tuple(allow_host or ()),
-        "allow_http": allow_http,
-        "timeout": timeout,
-    }
+def with_fetch_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give `command` the options for fetching. Its argument `fetch` gets those that were used, as keywords of
+    `osnet.fetch`."""
+
+    @functools.wraps(command)
+    def run(**given: Any) -> Any:
+        fetch = {name: value for name in _FETCH_OPTIONS if (value := given.pop(name)) is not None}
+        return command(**given, fetch=fetch)
+
+    parameters = []
+    for own in inspect.signature(command).parameters.values():
+        parameters += (
+            [own]
+            if own.name != "fetch"
+            else [own.replace(name=name, annotation=option, default=None) for name, option in _FETCH_OPTIONS.items()]
+        )
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    return run
 
 
 def read_size(size: Optional[str]) -> Optional[tuple[int, int]]:
@@ -108,8 +116,7 @@ def _valid(value: Any) -> Any:
 def _print(text: str, err: bool = False) -> None:
     """`text` and a line end, at once: what comes after may fail."""
     if err:
-        if sys.stderr is not None:
-            print(text, file=sys.stderr, flush=True)
+        write_line(text)
         return
     try:
         if sys.stdout is None:

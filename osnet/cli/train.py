@@ -7,7 +7,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from osnet.cli.options import AsJson, print_json, say
+from osnet.cli.options import AsJson, Overwrite, print_json, say
 
 
 def add_to(app: typer.Typer) -> None:
@@ -18,15 +18,15 @@ def add_to(app: typer.Typer) -> None:
 
 
 def synth(
-    out: Annotated[Path, typer.Argument(help="Folder to draw into; new or empty.")],
-    identities: Annotated[int, typer.Option(help="People, 2 to 9999.")] = 100,
-    cameras: Annotated[int, typer.Option(help="Cameras, 1 to 9.")] = 6,
+    out: Annotated[Path, typer.Argument(help="Folder to write; must be new or empty.")],
+    identities: Annotated[int, typer.Option(help="Number of people, 2 to 9999.")] = 100,
+    cameras: Annotated[int, typer.Option(help="Number of cameras, 1 to 9.")] = 6,
     images_per_camera: Annotated[int, typer.Option(help="Pictures of each person by each camera.")] = 4,
     seed: Annotated[int, typer.Option(help="The same seed draws the same pictures.")] = 0,
     world: Annotated[str, typer.Option(help="street or indoor.")] = "street",
-    train_fraction: Annotated[float, typer.Option(help="Fraction of the people that are for training.")] = 0.5,
+    train_fraction: Annotated[float, typer.Option(help="Fraction of the people for training.")] = 0.5,
     train_share: Annotated[Optional[float], typer.Option(hidden=True)] = None,
-    workers: Annotated[Optional[int], typer.Option(help="Processes; default: as many as processors.")] = None,
+    workers: Annotated[Optional[int], typer.Option(help="Number of processes; default: one per processor.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw a data set of pedestrians in Market-1501's layout."""
@@ -53,24 +53,25 @@ def synth(
 
 def train(
     data: Annotated[Optional[Path], typer.Argument(help="Folder or table of the data set.")] = None,
-    out: Annotated[Optional[Path], typer.Option("--out", "-o", help="Folder of the run; new or empty.")] = None,
-    resume: Annotated[Optional[Path], typer.Option("--resume", metavar="RUN", help="Go on with this run.")] = None,
-    config: Annotated[Optional[Path], typer.Option("--config", "-c", help="YAML file; flags overrule it.")] = None,
+    out: Annotated[Optional[Path], typer.Option("--out", "-o", help="Folder of a new run, new or empty.")] = None,
+    resume: Annotated[Optional[Path], typer.Option("--resume", metavar="RUN", help="Continue this run.")] = None,
+    config: Annotated[Optional[Path], typer.Option("--config", "-c", help="YAML file; options override it.")] = None,
     model: Annotated[
-        Optional[str], typer.Option("--model", "-m", help="What to start from; a network's name for fresh weights.")
+        Optional[str],
+        typer.Option("--model", "-m", help="Model to start from; a network's name: random weights."),
     ] = None,
     epochs: Annotated[Optional[int], typer.Option(help="Passes over the data.")] = None,
-    batch_size: Annotated[Optional[int], typer.Option(help="Images on each device for one pass.")] = None,
-    learning_rate: Annotated[Optional[float], typer.Option(help="Highest rate of the schedule.")] = None,
-    seed: Annotated[Optional[int], typer.Option(help="Of weights, samples and augmentation.")] = None,
+    batch_size: Annotated[Optional[int], typer.Option(help="Images per device in one pass.")] = None,
+    learning_rate: Annotated[Optional[float], typer.Option(help="Peak learning rate.")] = None,
+    seed: Annotated[Optional[int], typer.Option(help="Seed of weights, sampling and augmentation.")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write RUN/tensorboard.")] = False,
     settings: Annotated[
         Optional[list[str]],
-        typer.Option("--set", metavar="KEY=VALUE", help="Any key of the configuration; may be repeated."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the configuration; may be repeated."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train or fine-tune a network. Under msrun all its processes train together."""
+    """Train or fine-tune a network. Under msrun, all processes train together."""
     from osnet.errors import OptionError
     from osnet.training.config import TrainConfig, read_config
 
@@ -122,18 +123,18 @@ def train(
 def publish(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     out: Annotated[Optional[Path], typer.Option("--out", "-o", help="Folder; default: RUN/published.")] = None,
-    name: Annotated[str, typer.Option(help="Of the model.")] = "",
-    dataset: Annotated[str, typer.Option(help="Training data as the card names it.")] = "",
-    author: Annotated[str, typer.Option(help="As the card names it.")] = "unknown",
+    name: Annotated[str, typer.Option(help="Name of the model.")] = "",
+    dataset: Annotated[str, typer.Option(help="Name of the training data on the card.")] = "",
+    author: Annotated[str, typer.Option(help="Author on the card.")] = "unknown",
     user_id: Annotated[str, typer.Option(help="Publisher, first part of the uid.")] = "me",
-    license: Annotated[str, typer.Option(help="As the card names it.")] = "Apache2.0",
-    base_url: Annotated[Optional[str], typer.Option(help="Where the checkpoint will be uploaded to.")] = None,
-    with_optimizer: Annotated[bool, typer.Option("--with-optimizer", help="Keep the optimizer's state.")] = False,
-    last: Annotated[bool, typer.Option("--last", help="The last checkpoint instead of the best.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    license: Annotated[str, typer.Option(help="License on the card.")] = "Apache2.0",
+    base_url: Annotated[Optional[str], typer.Option(help="URL of the folder to upload to.")] = None,
+    with_optimizer: Annotated[bool, typer.Option("--with-optimizer", help="Keep the optimizer state.")] = False,
+    last: Annotated[bool, typer.Option("--last", help="Publish the last checkpoint instead of the best.")] = False,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a run's checkpoint and its card, to load and share."""
+    """Write the checkpoint and the card of a run, to load and to share."""
     from osnet.training.publishing import publish_run
 
     more = {"base_url": base_url} if base_url else {}

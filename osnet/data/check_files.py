@@ -16,6 +16,7 @@ from osnet.data.layouts import splits_above_people
 from osnet.data.records import JUNK, DataSet, Record
 from osnet.errors import ImageError
 from osnet.image_files import decoded, unused
+from osnet.progress import track
 
 Result = TypeVar("Result")
 
@@ -219,7 +220,5 @@ def _digest(path: Path) -> bytes:
 
 
 def _in_threads(job: Callable[[Path], Result], paths: Sequence[Path], progress: bool, what: str) -> Iterator[Result]:
-    from tqdm import tqdm
-
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
-        yield from tqdm(pool.map(job, paths), desc=what, total=len(paths), unit=" images", disable=not progress)
+        yield from track(pool.map(job, paths), len(paths), what, "images", show=progress)

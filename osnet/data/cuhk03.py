@@ -19,6 +19,7 @@ import numpy as np
 from osnet.data.records import DataSet, Record
 from osnet.errors import DataError, DependencyError, OsnetError
 from osnet.escaping import printable
+from osnet.progress import track
 
 KINDS = ("detected", "labeled")
 RELEASE = Path("cuhk03_release", "cuhk-03.mat")
@@ -89,7 +90,6 @@ def extract(root: Path, *, progress: bool = False) -> list[Path]:
             f'cuhk-03.mat needs h5py, which cannot be imported ({error}): pip install "osnet[eval]"'
         ) from error
     from PIL import Image
-    from tqdm import tqdm
 
     made = []
     try:
@@ -101,7 +101,7 @@ def extract(root: Path, *, progress: bool = False) -> list[Path]:
                 private = root / f".images_{kind}.{os.getpid()}"
                 try:
                     private.mkdir()
-                    for name, pixels in tqdm(_images(release, kind), desc=kind, unit=" images", disable=not progress):
+                    for name, pixels in track(_images(release, kind), None, kind, "images", show=progress):
                         Image.fromarray(pixels).save(private / name)
                     private.rename(folder)
                 finally:
@@ -129,7 +129,7 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m osnet.data.cuhk03 FOLDER (which holds cuhk03_release/cuhk-03.mat)", file=sys.stderr)
         return 2
     try:
-        for folder in extract(Path(arguments[0]), progress=sys.stderr.isatty()):
+        for folder in extract(Path(arguments[0]), progress=True):
             print(printable(folder))
     except OsnetError as error:
         print(printable(f"error: {error}"), file=sys.stderr)

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import errno
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -21,13 +22,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from osnet.checks import check_choice, check_integer, check_number
 from osnet.drawn.camera import WORLDS
 from osnet.drawn.plan import GALLERY, QUERY, TRAIN, Settings, draw_share, plan
 from osnet.errors import DiskError, OptionError, OsnetError
 from osnet.files import PathLike, sync_folder
+from osnet.progress import Progress
 
 MAX_IDENTITIES, MAX_CAMERAS = 9999, 9
 """The largest numbers that fit Market-1501's file names: four digits and one."""
@@ -101,7 +102,7 @@ def draw_dataset(
         distractors: further gallery pictures of people who are nobody's match (identity 0000) and of boxes that missed
             (-1). Default: a fifth of the gallery.
         workers: processes; default: one for each processor, fewer for a small set.
-        progress: show a bar on stderr; default: if stderr is a terminal.
+        progress: show a bar on stderr, or a line now and then if that is no terminal; default: only a bar.
 
     Raises:
         OptionError: a value is out of range, or `out` is a file or a folder that is not empty; nothing was drawn.
@@ -120,11 +121,12 @@ def draw_dataset(
         final.parent.mkdir(parents=True, exist_ok=True)
         for folder in (TRAIN, QUERY, GALLERY):
             (private / folder).mkdir(parents=True)
-        with _bar(len(crops), progress) as bar:
+        with Progress("drawing", "pictures", show=progress) as show:
+            done = itertools.count(1)
 
             def drawn_crop(number: int, digest: bytes) -> None:
                 digests[number] = digest
-                bar.update()
+                show(next(done), len(crops))
 
             _draw(settings, private, processes, drawn_crop)
         folders = [crop.folder for crop in crops]
@@ -205,13 +207,6 @@ def _processors() -> int:
     with contextlib.suppress(AttributeError):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _bar(total: int, show: bool | None) -> Any:
-    from tqdm import tqdm
-
-    disable = None if show is None else not show  # None: silent unless stderr is a terminal
-    return tqdm(total=total, desc="drawing", unit="crop", file=sys.stderr, disable=disable, leave=False, delay=1)
 
 
 _Done = Callable[[int, bytes], None]

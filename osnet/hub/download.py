@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ import requests
 import urllib3.exceptions
 
 from osnet.errors import CacheError, DownloadError, HashError, OsnetError, UrlError
-from osnet.escaping import printable
 from osnet.hub import connection, urls
 from osnet.hub.cache import Content, free_bytes, refuse
 from osnet.hub.connection import Watch
@@ -55,28 +53,6 @@ class _UnreachableError(DownloadError):
     """The server was not reached at all: its other addresses need not be tried."""
 
 
-@contextmanager
-def progress_bar(name: str, show: bool | None = None) -> Iterator[Progress]:
-    """A progress bar on stderr for one download, which appears after a second.
-
-    Args:
-        name: shown at the left.
-        show: whether to show it; ``None``: only when stderr is a terminal.
-    """
-    if sys.stderr is None or not (_is_terminal() if show is None else show):
-        yield lambda size, total: None  # noqa: ARG005
-        return
-    from tqdm import tqdm
-
-    with tqdm(desc=printable(name), unit="B", unit_scale=True, unit_divisor=1024, delay=1, leave=False) as bar:
-
-        def show_progress(size: int, total: int | None) -> None:
-            bar.total = total
-            bar.update(size - bar.n)
-
-        yield show_progress
-
-
 def download(
     addresses: Sequence[str],
     partial: Partial,
@@ -94,7 +70,7 @@ def download(
         addresses: tried in order; while others remain, one gets half of the time that is left, and the next goes on
             where it stopped.
         deadline: moment of the monotonic clock.
-        progress: see `progress_bar`.
+        progress: called with the bytes so far, and how many there will be where that is known.
 
     Returns:
         What `partial` holds on the disk.
@@ -333,13 +309,6 @@ def _retry_after(reply: requests.Response) -> float | None:
     """Seconds; a date is ignored, since only monotonic timers are used here."""
     text = reply.headers.get("Retry-After", "").strip()
     return float(text) if re.fullmatch("[0-9]{1,9}", text) else None
-
-
-def _is_terminal() -> bool:
-    try:
-        return sys.stderr.isatty()
-    except (OSError, ValueError):  # closed
-        return False
 
 
 def _looks_like(head: bytes) -> str:

@@ -17,6 +17,7 @@ from osnet.errors import CacheError, HashError, OfflineError, OptionError, Osnet
 from osnet.hub import cache, catalog, urls
 from osnet.hub.card import Card
 from osnet.hub.settings import FetchOptions, Settings, check_fetch_options, read_settings
+from osnet.progress import Progress
 
 if sys.version_info >= (3, 11):  # not for type checkers only: typing.get_type_hints(osnet.fetch) looks for it
     from typing import Unpack
@@ -59,7 +60,7 @@ def fetch(model: Model = "osnet", **options: Unpack[FetchOptions]) -> Path:
         allow_hosts: ``HOST`` or ``HOST:PORT`` beside those of the published cards; default ``OSNET_ALLOW_HOST``.
         allow_http: plain http may be used; default ``OSNET_ALLOW_HTTP``.
         timeout: seconds for all of it; default ``OSNET_TIMEOUT``, else 1800.
-        progress: a bar on stderr; default: when stderr is a terminal.
+        progress: show a bar on stderr, or a line now and then if that is no terminal; default: only a bar.
 
     Raises:
         UnknownModelError, CardError: `model` names no card, or a bad one.
@@ -137,10 +138,10 @@ def obtain(
             if found is not None:
                 return found
         # requests takes 100 ms to import, which a cached file need not pay.
-        from osnet.hub.download import download, progress_bar
+        from osnet.hub.download import download
         from osnet.hub.partial import Partial
 
-        with Partial(final, sha256, keep=keep) as partial, progress_bar(final.name, progress) as report:
+        with Partial(final, sha256, keep=keep) as partial, Progress(final.name, "B", show=progress) as report:
             content = download(
                 addresses, partial, rules=rules, limits=settings.limits, deadline=deadline, progress=report
             )

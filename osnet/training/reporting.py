@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import sys
 import time
 from collections import deque
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from osnet.errors import DependencyError
 from osnet.escaping import printable
 from osnet.files import atomic_file
+from osnet.progress import Progress, write_line
 from osnet.training.config import TrainConfig
 from osnet.training.run import CURVES, METRICS, Run
 
@@ -39,11 +39,9 @@ class Reporter:
     """
 
     def __init__(self, run: Run, config: TrainConfig, *, total: int, done: int, speaks: bool) -> None:
-        from tqdm import tqdm
-
         self._run, self._every, self._speaks = run, config.log_every, speaks
-        shown = speaks and sys.stderr is not None and sys.stderr.isatty()
-        self._bar: Any = tqdm(total=total, initial=done, unit="step", file=sys.stderr, disable=not shown)
+        self._done, self._total = done, total
+        self._progress = Progress("training", "steps", show=None if speaks else False)
         self._board = summary_writer()(str(run.root / "tensorboard")) if config.tensorboard and speaks else None
         self._marks: deque[tuple[float, int]] = deque(maxlen=_SPEED_STEPS + 1)
 
@@ -51,18 +49,18 @@ class Reporter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        self._progress.close()
         if self._board is not None:
             self._board.close()
 
     def say(self, text: str) -> None:
         """One line on stderr."""
         if self._speaks:
-            self._bar.write(printable(text), file=sys.stderr)
+            write_line(printable(text))
 
     def compiling(self) -> None:
         """The next step takes long."""
-        self._bar.set_postfix_str("compiling the step, up to a minute")
+        self._progress(self._done, self._total, "compiling the step, up to a minute")
 
     def epoch(self) -> None:
         """An epoch begins: what came between the steps does not count as training."""
@@ -77,9 +75,10 @@ class Reporter:
         self._marks.append((time.monotonic(), images + (self._marks[-1][1] if self._marks else 0)))
         (first, before), (last, now) = self._marks[0], self._marks[-1]
         speed = (now - before) / (last - first) if last > first else 0.0  # 0 at the first step, which may be compiled
-        self._bar.update(1)
+        self._done = number
         shown = f"{speed:.1f} images/s" if speed else "compiled"
-        self._bar.set_postfix_str(f"loss {loss:.3f}, accuracy {accuracy:.2f}, rate {rate:.1e}, {shown}")
+        note = f"loss {loss:.3f}, accuracy {accuracy:.2f}, rate {rate:.1e}, {shown}"
+        self._progress(number, self._total, note)
         if number % self._every and number > 1:
             return
         scalars = {"loss": loss, "accuracy": accuracy, "gradient_norm": norm, "learning_rate": rate}

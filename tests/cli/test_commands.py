@@ -98,6 +98,11 @@ def test_embed_writes_features_and_json(checkpoint: Path, crops: Path, tmp_path:
     assert [Path(name).name for name in names] == ["0.jpg", "1.jpg", "2.jpg"]
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-5)
     assert about["sha256"] == json.loads(osnet("info", checkpoint, "--json").stdout)["sha256"]
+    again = ("embed", crops / "1.jpg", "-m", checkpoint, "-o", tmp_path / "f.npz")
+    refused(osnet(*again), "f.npz' exists", "--overwrite")
+    assert len(read_features(tmp_path / "f.npz")[0]) == 3
+    assert osnet(*again, "--overwrite").returncode == 0
+    assert len(read_features(tmp_path / "f.npz")[0]) == 1
 
 
 def test_embed_names_what_it_leaves_out(checkpoint: Path, crops: Path, tmp_path: Path) -> None:
