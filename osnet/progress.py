@@ -38,6 +38,7 @@ class Progress:
         self._shown = sys.stderr is not None and (self._terminal or lines_by_default if show is None else show)
         self._bar: Any = None
         self._next: float | None = None
+        self._done = 0
 
     def __enter__(self) -> Progress:
         return self
@@ -57,11 +58,12 @@ class Progress:
             self._show_bar(done, total, note)
             return
         now = time.monotonic()
-        if self._next is None:
+        if self._next is None or done < self._done:  # the first report, or that of the next job
             self._next = now + FIRST
         elif now >= self._next:
             self._next = now + EVERY
             write_line(f"{self._what}: {self._count(done, total)}{', ' * bool(note)}{note}")
+        self._done = done
 
     def _show_bar(self, done: int, total: int | None, note: str) -> None:
         if self._bar is None:
@@ -71,8 +73,6 @@ class Progress:
                 desc=self._what, initial=done, total=total, unit=self._unit if self._unit == "B" else f" {self._unit}",
                 unit_scale=self._unit == "B", unit_divisor=1024, delay=FIRST, leave=False, file=sys.stderr,
             )  # fmt: skip
-        if done < self._bar.n:  # the next of several
-            self._bar.reset()
         self._bar.total = total
         self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(done - self._bar.n)

@@ -92,6 +92,15 @@ def test_one_bar_for_several_jobs_in_turn(monkeypatch: pytest.MonkeyPatch) -> No
     assert "2/2" in sys.stderr.getvalue()  # type: ignore[attr-defined]
 
 
+def test_short_jobs_in_turn_print_nothing(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("embedding", "images", show=True) as report:
+        for _ in range(5):
+            for done in range(1, 8):
+                report(done, 7)
+                clock[0] += 0.1
+    assert capsys.readouterr().err == ""
+
+
 def test_without_a_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
     assert list(track(range(3), 3, "drawing", "pictures", show=True)) == [0, 1, 2]
