@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,9 +36,8 @@ def torchreid_network(name: str, arrays: Mapping[str, np.ndarray], num_classes: 
     return network.eval()
 
 
-def onnx_session(network: Any) -> Any:
-    """An ONNX Runtime session of a torch `network`, exported with a dynamic batch."""
-    import onnxruntime
+def onnx_bytes(network: Any) -> bytes:
+    """A torch `network`, exported by torch with a dynamic batch."""
     import torch
 
     buffer = io.BytesIO()
@@ -51,6 +50,33 @@ def onnx_session(network: Any) -> Any:
         dynamic_axes={"input": {0: "batch"}, "features": {0: "batch"}},
         dynamo=False,
     )
+    return buffer.getvalue()
+
+
+def onnx_session(network: Any) -> Any:
+    """An ONNX Runtime session of a torch `network`."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(buffer.getvalue(), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(onnx_bytes(network), options, providers=["CPUExecutionProvider"])
+
+
+def openvino_queue(network: Any, batch: int, precision: str) -> Callable[[list[np.ndarray]], list[np.ndarray]]:
+    """A torch `network`, exported by torch and run by OpenVINO's own queue of requests; takes batches of `batch`."""
+    import openvino
+
+    model = openvino.Core().read_model(onnx_bytes(network))
+    model.reshape([batch, 3, 256, 128])
+    hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
+    queue = openvino.AsyncInferQueue(openvino.Core().compile_model(model, "CPU", hints))
+    results: dict[int, np.ndarray] = {}
+    queue.set_callback(lambda request, place: results.update({place: request.get_output_tensor(0).data.copy()}))
+
+    def run(parts: list[np.ndarray]) -> list[np.ndarray]:
+        for place, part in enumerate(parts):
+            queue.start_async([part], place)
+        queue.wait_all()
+        return [results[place] for place in range(len(parts))]
+
+    return run
