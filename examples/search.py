@@ -8,7 +8,6 @@ import argparse
 import numpy as np
 
 import osnet
-from osnet.inference.feature_files import read_features
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("features")
@@ -17,7 +16,7 @@ parser.add_argument("--model", default="osnet_msmt17")
 parser.add_argument("--count", type=int, default=5)
 arguments = parser.parse_args()
 
-files, gallery, made_with = read_features(arguments.features)
+files, gallery, made_with = osnet.read_features(arguments.features)
 embedder = osnet.Embedder(arguments.model)
 if made_with["sha256"] != embedder.signature.sha256 or made_with["precision"] != embedder.precision:
     raise SystemExit("the file was made with another checkpoint or precision: its features cannot be compared")

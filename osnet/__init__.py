@@ -14,9 +14,10 @@ from osnet.import_order import guard_protobuf
 if TYPE_CHECKING:
     from osnet.checkpoint.convert import convert
     from osnet.checkpoint.weights import Weights
+    from osnet.data.load import load_records
     from osnet.errors import OsnetError
     from osnet.evaluation.evaluate import Evaluation, evaluate
-    from osnet.evaluation.ranking import Ranking, rank
+    from osnet.evaluation.ranking import Ranking, rank, rank_distances
     from osnet.evaluation.rerank import rerank
     from osnet.exporting.export import Export, export
     from osnet.exporting.verify import verify
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
     from osnet.hub.catalog import get_card, list_cards
     from osnet.hub.fetch import fetch
     from osnet.inference.embedder import Embedder
+    from osnet.inference.feature_files import read_features
     from osnet.models.load import create_model, load, read_weights
     from osnet.training.config import TrainConfig
     from osnet.training.publishing import publish_run
+    from osnet.training.run import Run
     from osnet.training.trainer import resume, train
     from osnet.variants import list_models
 
@@ -37,6 +40,7 @@ _HOMES = {
     "Export": "osnet.exporting.export",
     "Ranking": "osnet.evaluation.ranking",
     "OsnetError": "osnet.errors",
+    "Run": "osnet.training.run",
     "TrainConfig": "osnet.training.config",
     "Weights": "osnet.checkpoint.weights",
     "convert": "osnet.checkpoint.convert",
@@ -48,8 +52,11 @@ _HOMES = {
     "list_cards": "osnet.hub.catalog",
     "list_models": "osnet.variants",
     "load": "osnet.models.load",
+    "load_records": "osnet.data.load",
     "publish_run": "osnet.training.publishing",
     "rank": "osnet.evaluation.ranking",
+    "rank_distances": "osnet.evaluation.ranking",
+    "read_features": "osnet.inference.feature_files",
     "read_weights": "osnet.models.load",
     "rerank": "osnet.evaluation.rerank",
     "resume": "osnet.training.trainer",
@@ -64,6 +71,7 @@ __all__ = [
     "Export",
     "OsnetError",
     "Ranking",
+    "Run",
     "TrainConfig",
     "Weights",
     "__version__",
@@ -76,8 +84,11 @@ __all__ = [
     "list_cards",
     "list_models",
     "load",
+    "load_records",
     "publish_run",
     "rank",
+    "rank_distances",
+    "read_features",
     "read_weights",
     "rerank",
     "resume",

@@ -10,22 +10,26 @@ import pytest
 
 import osnet
 from osnet.checkpoint.mindspore import write_ckpt
-from osnet.evaluation.ranking import rank_distances
 from osnet.variants import VARIANTS
 from tests.data_sets import image
 from tests.recipe import recipe_arrays
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("function", [osnet.rank, rank_distances, osnet.rerank, osnet.evaluate])
+@pytest.mark.parametrize(
+    "function",
+    [
+        osnet.Embedder, osnet.convert, osnet.evaluate, osnet.fetch, osnet.get_card, osnet.load_records, osnet.rank,
+        osnet.rank_distances, osnet.read_weights, osnet.rerank,
+    ],
+)  # fmt: skip
 def test_examples_run(function: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a folder with a checkpoint ``own.ckpt`` and a folder of people ``shop``, two in front of two cameras."""
     monkeypatch.chdir(tmp_path)
-    if function is osnet.evaluate:
-        (tmp_path / "own.ckpt").write_bytes(write_ckpt(recipe_arrays(VARIANTS["osnet_x0_25"])))
-        for seed, name in enumerate(("ann/a_cam1", "ann/b_cam1", "ann/a_cam2", "ann/b_cam2",
-                                     "bob/a_cam1", "bob/b_cam1", "bob/a_cam2", "bob/b_cam2")):  # fmt: skip
-            image(tmp_path / "shop" / f"{name}.jpg", seed=seed)
+    (tmp_path / "own.ckpt").write_bytes(write_ckpt(recipe_arrays(VARIANTS["osnet_x0_25"])))
+    for seed, name in enumerate(("ann/a_cam1", "ann/b_cam1", "ann/a_cam2", "ann/b_cam2",
+                                 "bob/a_cam1", "bob/b_cam1", "bob/a_cam2", "bob/b_cam2")):  # fmt: skip
+        image(tmp_path / "shop" / f"{name}.jpg", seed=seed)
     (found,) = doctest.DocTestFinder(recurse=False).find(function, globs={})
     assert found.examples
     results = doctest.DocTestRunner().run(found)

@@ -36,6 +36,10 @@ def convert(src: PathLike, dst: PathLike, *, overwrite: bool = False, allow_nonf
         ExistsError: `dst` is there and `overwrite` is false.
         OptionError: `dst` is `src`.
         DiskError: `dst` cannot be written; nothing is left of it.
+
+    >>> import osnet
+    >>> osnet.convert("own.ckpt", "own.safetensors").network
+    'osnet_x0_25'
     """
     kind = format_of(os.fspath(dst))
     target = Path(dst)

@@ -73,6 +73,11 @@ def load_records(
         OptionError: unknown layout or split, or a seed that is not an integer of at least 0.
         DataError: no such data set there (if it is one folder up or down, the message names the folder); files that are
             not named as the layout requires; no images.
+
+    >>> import osnet
+    >>> data = osnet.load_records("shop/")
+    >>> data.name, len(data.split("query")), len(data.split("gallery"))
+    ('folder', 4, 4)
     """
     check_choice("dataset", dataset, ("auto", *LAYOUTS))
     if split is not None:

@@ -66,6 +66,11 @@ class Ranking:
     matches: Integers
     single_shot: Integers | None = None
 
+    @property
+    def rank1(self) -> float:
+        """Fraction of the valid queries whose nearest gallery image that counts is a match, 0 to 1."""
+        return float(self.cmc[0])
+
     def to_dict(self) -> dict[str, Any]:
         """Return the summary as plain values, for JSON; CMC at 1, 5, 10 and 20 as far as it was computed."""
         return {
@@ -123,8 +128,8 @@ def rank(
     >>> found = osnet.rank(query, gallery, query_ids=[1, 2], gallery_ids=[1, 1, 2], protocol="camera-blind", max_rank=2)
     >>> found.average_precision.round(2).tolist()  # matches at ranks 1 and 3; a match at rank 2
     [0.83, 0.5]
-    >>> round(found.mAP, 3), found.cmc.tolist()
-    (0.667, [0.5, 1.0])
+    >>> round(found.mAP, 3), found.rank1, found.cmc.tolist()
+    (0.667, 0.5, [0.5, 1.0])
     """
     query, gallery = check_pair(query, gallery, metric)
     labels = index_labels(
@@ -157,8 +162,8 @@ def rank_distances(
     Raises:
         OptionError, DataError, DependencyError: as `rank`; a distance that is NaN or infinite is a DataError.
 
-    >>> from osnet.evaluation.ranking import rank_distances
-    >>> found = rank_distances([[0.1, 0.3, 0.2]], query_ids=[7], gallery_ids=[7, 7, 8], protocol="camera-blind")
+    >>> import osnet
+    >>> found = osnet.rank_distances([[0.1, 0.3, 0.2]], query_ids=[7], gallery_ids=[7, 7, 8], protocol="camera-blind")
     >>> round(found.mAP, 3), round(found.mINP, 3)  # matches at ranks 1 and 3: (1/1 + 2/3) / 2 and 2/3
     (0.833, 0.667)
     """

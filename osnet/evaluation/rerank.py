@@ -42,7 +42,7 @@ K1, K2, LAMBDA = 20, 6, 0.3
 def rerank(
     query: Any, gallery: Any, *, k1: int = K1, k2: int = K2, lambda_value: float = LAMBDA, metric: str = "cosine"
 ) -> Floats:
-    """Compute k-reciprocal re-ranked distances, to be ranked with `osnet.evaluation.ranking.rank_distances`.
+    """Compute k-reciprocal re-ranked distances, to be ranked with `osnet.rank_distances`.
 
     Time grows with (Q + G)^2 (the products of all features), memory with Q x G (the result) and with Q + G.
     A gallery of fewer than `k1` images gives a warning.

@@ -42,6 +42,11 @@ def get_card(name: str | os.PathLike[str]) -> Card:
     Raises:
         UnknownModelError: no such card; the message lists the nearest names.
         CardError: the file at that path is not a card.
+
+    >>> import osnet
+    >>> card = osnet.get_card("osnet_market1501")
+    >>> card.uid, card.evaluation
+    ('mindspore/1.10/osnet_market1501', 'mAP83.0')
     """
     text = os.fspath(name)
     if text.lower().endswith(".md"):

@@ -70,6 +70,10 @@ def fetch(model: Model = "osnet", **options: Unpack[FetchOptions]) -> Path:
         HashError: no address had the published bytes; or offline with a damaged file, which is kept.
         DownloadError: no address could be read.
         CacheError, LockError, DiskError: the cache cannot be used.
+
+    >>> import osnet
+    >>> osnet.fetch("osnet_x0_25_drawn").name  # comes with the package
+    'osnet_x0_25_drawn.ckpt'
     """
     return _fetch(model, options, keep=False).path
 

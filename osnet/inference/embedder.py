@@ -124,6 +124,12 @@ class Embedder:
 
     Raises:
         OptionError, UnknownModelError, CheckpointError and the errors of `osnet.fetch`.
+
+    >>> import osnet
+    >>> embedder = osnet.Embedder("own.ckpt")
+    >>> features = embedder(["shop/ann/a_cam1.jpg", "shop/bob/a_cam1.jpg"])
+    >>> features.shape, features.dtype.name
+    ((2, 512), 'float32')
     """
 
     def __init__(

@@ -277,6 +277,11 @@ def read_weights(model: ModelLike = "osnet", **fetch: Unpack[FetchOptions]) -> W
         CheckpointError, WeightsError: not a whole checkpoint, or not of an OSNet.
         UnknownKeywordError: a keyword that `osnet.fetch` does not know.
         Errors of `osnet.fetch`.
+
+    >>> import osnet
+    >>> weights = osnet.read_weights("own.ckpt")
+    >>> weights.network, weights.input_size, weights.arrays["conv1.conv.weight"].shape
+    ('osnet_x0_25', (256, 128), (16, 3, 7, 7))
     """
     check_fetch_options(fetch)
     if isinstance(model, Weights):

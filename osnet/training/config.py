@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import functools
 import os
 import warnings
 from collections.abc import Mapping
@@ -166,6 +167,17 @@ class TrainConfig:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write `to_yaml` to `path`."""
         atomic_write(path, self.to_yaml().encode())
+
+
+_init = TrainConfig.__init__
+
+
+@functools.wraps(_init)
+def _init_with_old_names(self: TrainConfig, *values: Any, **named: Any) -> None:
+    _init(self, *values, **_renamed(named))
+
+
+TrainConfig.__init__ = _init_with_old_names  # type: ignore[method-assign]
 
 
 def read_config(path: str | os.PathLike[str], **changes: Any) -> TrainConfig:

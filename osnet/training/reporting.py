@@ -88,11 +88,11 @@ class Reporter:
 
     def evaluation(self, kind: str, step: int, epoch: int, ranking: Any, held_out: str) -> None:
         """The network was measured after `epoch` epochs; `kind` as in `osnet.training.cost`."""
-        scalars = {"mAP": ranking.mAP, "rank1": float(ranking.cmc[0]), "mINP": ranking.mINP}
+        scalars = {"mAP": ranking.mAP, "rank1": ranking.rank1, "mINP": ranking.mINP}
         how = {"valid_queries": ranking.valid_queries, "protocol": ranking.protocol, "held_out": held_out}
         self._write({"kind": kind, "step": step, "epoch": epoch, **scalars, **how}, scalars)
         when = f"epoch {epoch}" if epoch else "before"
-        self.say(f"{when}, {held_out}: mAP {ranking.mAP:.4f}, Rank-1 {ranking.cmc[0]:.4f}")
+        self.say(f"{when}, {held_out}: mAP {ranking.mAP:.4f}, Rank-1 {ranking.rank1:.4f}")
 
     def _write(self, line: dict[str, Any], scalars: dict[str, float]) -> None:
         self._run.log(line)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
 from pathlib import Path
 
@@ -106,3 +107,15 @@ def test_a_fifo_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "c.yaml")
     with pytest.raises(OptionError, match="FIFO"):
         read_config(tmp_path / "c.yaml")
+
+
+def test_old_names_as_arguments() -> None:
+    with pytest.warns(DeprecationWarning, match="contrastive is now called supervised_contrastive") as caught:
+        config = TrainConfig(data="d", contrastive=0.5)  # type: ignore[call-arg]
+    assert config.supervised_contrastive == 0.5
+    assert caught[0].filename == __file__
+    with pytest.raises(OptionError, match="supervised_contrastive: expected one value, got two"), pytest.warns():
+        TrainConfig(data="d", contrastive=0.5, supervised_contrastive=1.0)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="contrastiv"):
+        TrainConfig(data="d", contrastiv=0.5)  # type: ignore[call-arg]
+    assert "supervised_contrastive" in inspect.signature(TrainConfig).parameters
