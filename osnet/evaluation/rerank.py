@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from osnet.checks import check_integer, check_number
+from osnet.errors import DependencyError
 from osnet.evaluation.compiled_loops import compiled, require_numba
 from osnet.evaluation.distances import Floats, check_pair, over_rows, squared_norms
 
@@ -61,7 +62,7 @@ def rerank(
     Raises:
         OptionError: unknown metric, or a setting out of its range.
         DataError: features empty, of different widths or not finite.
-        DependencyError: numba is missing.
+        DependencyError: numba or scipy is missing.
 
     Source: Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding (CVPR 2017).
 
@@ -99,8 +100,10 @@ def doubt(gallery: int, k1: int) -> tuple[str, ...]:
 def reranked(query: Any, gallery: Any, k1: int, k2: int, lambda_value: float, metric: str) -> Floats:
     """As `rerank`, without its checks of the settings and its warning."""
     require_numba()
-    from scipy.sparse import csr_matrix
-
+    try:
+        from scipy.sparse import csr_matrix
+    except ImportError as error:
+        raise DependencyError('re-ranking needs scipy, which cannot be imported: pip install "osnet[eval]"') from error
     query, gallery = check_pair(query, gallery, metric)
     features, norms = _prepare(query, gallery, metric)
     total = len(features)

@@ -239,10 +239,11 @@ def test_every_protocol_runs():
         assert rank(F, F, protocol=name, **GOOD).protocol == name
 
 
-def test_without_numba_the_message_says_what_to_install():
-    code = """
+@pytest.mark.parametrize(("package", "uses"), [("numba", 2), ("scipy", 1)])
+def test_without_a_package_the_message_says_what_to_install(package, uses):
+    code = f"""
 import sys
-sys.modules["numba"] = None
+sys.modules["{package}"] = None
 import numpy as np
 from osnet.errors import DependencyError
 from osnet.evaluation.ranking import rank
@@ -255,4 +256,4 @@ for call in (lambda: rank(features, features, protocol="camera-blind", **labels)
         print(error)
 """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert found.stdout.count('pip install "osnet[eval]"') == 2
+    assert found.stdout.count('pip install "osnet[eval]"') == uses
