@@ -42,8 +42,8 @@ class Signature:
 
     Attributes:
         model: the network, such as ``osnet_x0_25``.
-        sha256: of the checkpoint's file; of the arrays where there is no file.
-        precision: ``fp32`` or ``bf16``.
+        sha256: of the checkpoint's file, also for what was exported from it; of the arrays if there is no file.
+        precision: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
         height, width: of the network's input in pixels.
         normalized, flip: as `Embedder` has them.
         osnet_version: of this package.
@@ -236,7 +236,7 @@ class Embedder:
         height, width = self.size
         return Signature(
             model=self.source.network,
-            sha256=self._digest(),
+            sha256=self._checkpoint_sha256(),
             precision=self.precision,
             height=height,
             width=width,
@@ -245,7 +245,7 @@ class Embedder:
             osnet_version=__version__,
         )
 
-    def _digest(self) -> str:
+    def _checkpoint_sha256(self) -> str:
         if isinstance(self.source, Artefact):
             return self.source.checkpoint_sha256
         return self.source.sha256 or _digest(self.source)

@@ -69,7 +69,7 @@ def artefact_kind(model: object) -> str | None:
 def precision_of(source: Weights | Artefact, run: str) -> str:
     """What is computed with when a backend runs `source` in `run`, which is ``fp32`` unless another was asked for."""
     stored = source.precision if isinstance(source, Artefact) else "fp32"
-    return run if stored == "fp32" else stored if run == "fp32" else f"{stored}, {run}"
+    return run if stored == "fp32" else stored if run == "fp32" else f"{stored}+{run}"
 
 
 def read_artefact(path: PathLike, values: str | None = None) -> Artefact:
