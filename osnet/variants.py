@@ -125,7 +125,11 @@ VARIANTS: dict[str, Variant] = {
 
 
 def list_models() -> list[str]:
-    """Names of the nine networks, for `osnet.create_model`."""
+    """List the nine networks.
+
+    Returns:
+        Their names, for `osnet.create_model`.
+    """
     return list(VARIANTS)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import doctest
+import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +36,14 @@ def test_examples_run(function: Any, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert found.examples
     results = doctest.DocTestRunner().run(found)
     assert results.failed == 0
+
+
+@pytest.mark.parametrize("name", [name for name in osnet.__all__ if inspect.isfunction(getattr(osnet, name))])
+def test_a_public_function_describes_its_arguments_and_its_result(name: str) -> None:
+    function = getattr(osnet, name)
+    text = inspect.getdoc(function) or ""
+    parameters = inspect.signature(function).parameters.values()
+    arguments = text.partition("Args:")[2].partition("\n\n")[0]
+    missing = [one.name for one in parameters if not re.search(rf"\b{one.name}\b", arguments)]
+    assert missing == ([] if name != "fetch" else ["options"])  # it names each of them
+    assert "Returns:" in text

@@ -28,8 +28,14 @@ def convert(src: PathLike, dst: PathLike, *, overwrite: bool = False, allow_nonf
     ``.pth``, ``.pth.tar`` and ``.pt`` torchreid's names in torchreid's order. `carried` says which extras are kept.
     The same input gives the same bytes.
 
+    Args:
+        src: weights: ``.ckpt``, ``.pth``, ``.pth.tar``, ``.pt`` or ``.safetensors``.
+        dst: file to write, with one of these suffixes.
+        overwrite: replace `dst` if it exists.
+        allow_nonfinite: accept NaN and infinity.
+
     Returns:
-        What was read from `src`.
+        The `Weights` that were read from `src`.
 
     Raises:
         WeightsError, CheckpointError: as `read_weights_file`; nothing is written.

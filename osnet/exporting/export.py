@@ -27,8 +27,10 @@ from osnet.variants import check_size, size_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from typing_extensions import Unpack
 
     from osnet.checkpoint.weights import Weights
+    from osnet.hub.settings import FetchOptions
 
 PRECISIONS = ("fp32", "fp16")
 LEAST_COSINE = {"fp32": 0.99999, "fp16": 0.9999}
@@ -83,7 +85,7 @@ def export(
     precision: str = "fp32",
     images: Sequence[ImageLike] | None = None,
     overwrite: bool = False,
-    **fetch: Any,
+    **fetch: Unpack[FetchOptions],
 ) -> Export:
     """Write the network of `model` to a file that another program runs.
 
@@ -106,6 +108,9 @@ def export(
         images: paths, PIL images or arrays to compare the features on; None for drawn people.
         overwrite: replace files that are there.
         **fetch: keywords of `osnet.fetch`.
+
+    Returns:
+        An `Export`: the files, and the cosine similarity of their features to those of `Embedder`.
 
     Raises:
         OptionError: a value out of range, or values that do not go together.

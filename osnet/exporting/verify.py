@@ -22,8 +22,10 @@ from osnet.variants import INPUT_HEIGHT, INPUT_WIDTH
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from typing_extensions import Unpack
 
     from osnet.checkpoint.weights import Weights
+    from osnet.hub.settings import FetchOptions
 
 LEAST = 0.98
 LEAST_RESIZED = 0.999
@@ -68,7 +70,7 @@ def verify(
     *,
     model: ModelLike | None = None,
     images: Sequence[ImageLike] | None = None,
-    **fetch: Any,
+    **fetch: Unpack[FetchOptions],
 ) -> Verification:
     """Run an exported file on images as `consumer` does, and compare the features with `Embedder`.
 
@@ -78,6 +80,9 @@ def verify(
         model: the weights that the file was made from; None for what the file says.
         images: paths, PIL images or arrays; None for drawn people.
         **fetch: keywords of `osnet.fetch`.
+
+    Returns:
+        A `Verification`: how near the features are to those of `Embedder`.
 
     Raises:
         OptionError: the file does not say what it was made from and `model` does not either, or `consumer` is unknown.
@@ -109,7 +114,7 @@ def verify(
     )
 
 
-def _weights(path: Path, interface: Interface, model: ModelLike | None, fetch: dict[str, Any]) -> Weights:
+def _weights(path: Path, interface: Interface, model: ModelLike | None, fetch: FetchOptions) -> Weights:
     name, sha256 = interface.metadata.get("model"), interface.metadata.get("checkpoint_sha256")
     if model is None and not name:
         raise OptionError(f"{path} does not say which weights it was made from; say it with model=... (--model)")

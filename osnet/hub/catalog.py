@@ -28,7 +28,11 @@ _MORE_ADDRESSES = {
 
 
 def list_cards() -> list[Card]:
-    """Every card of the package, ordered by publisher, then version (as numbers, oldest first), then name."""
+    """List the cards of the package.
+
+    Returns:
+        Each `Card`, ordered by publisher, then version (as numbers, oldest first), then name.
+    """
     return [_card(uid) for uid in _uids()]
 
 
@@ -38,6 +42,9 @@ def get_card(name: str | os.PathLike[str]) -> Card:
     Args:
         name: ``osnet`` (the seed card), an alias such as ``osnet_market1501`` (the newest card of that data set), a uid
             such as ``mindspore/1.6/osnet_dukemtmc`` in any case (exactly that card), or the path of a ``.md`` file.
+
+    Returns:
+        The `Card`.
 
     Raises:
         UnknownModelError: no such card; the message lists the nearest names.

@@ -62,6 +62,9 @@ def fetch(model: Model = "osnet", **options: Unpack[FetchOptions]) -> Path:
         timeout: seconds for all of it; default ``OSNET_TIMEOUT``, else 1800.
         progress: show a bar on stderr, or a line now and then if that is no terminal; default: only a bar.
 
+    Returns:
+        The path of the file in the cache, or beside the card.
+
     Raises:
         UnknownModelError, CardError: `model` names no card, or a bad one.
         OptionError: a keyword or ``OSNET_*`` variable that is not understood.

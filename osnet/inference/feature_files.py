@@ -189,10 +189,16 @@ def _columns() -> list[str]:
 
 
 def read_features(path: str | os.PathLike[str]) -> tuple[list[str], NDArray[np.float32], dict[str, str]]:
-    """What `feature_writer` wrote: names (N), features float32 (N, 512), and what they were made with.
+    """Read a file of features.
 
     A damaged or hostile file is refused, and takes no more memory than some times its size: what it declares to hold is
     checked before it is read. (Of a ``.parquet``, that is what its footer declares.)
+
+    Args:
+        path: ``.npz``, ``.parquet`` or ``.csv``, as `osnet embed` writes them.
+
+    Returns:
+        The names, float32 (N, 512) in the same order, and the settings as text (see `Signature.from_dict`).
 
     Raises:
         OptionError: an unknown ending, or not such a file.

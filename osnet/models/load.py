@@ -109,9 +109,12 @@ def create_model(name: str, num_classes: int = 0) -> OSNet:
         name: one of `osnet.list_models()`.
         num_classes: outputs of the classifier, 0 for none.
 
+    Returns:
+        A `mindspore.nn.Cell`. In inference mode it gives features (B, 512), in training mode logits (B, num_classes).
+
     Raises:
         UnknownModelError: no network of that name.
-        OptionError: `num_classes` is not a whole number from 0 up.
+        OptionError: `num_classes` is not an integer of at least 0.
         DependencyError: MindSpore is missing.
     """
     return _inference_network(get_variant(name), check_num_classes(num_classes))
@@ -175,7 +178,7 @@ def _inference_network(variant: Variant, num_classes: int) -> OSNet:
 
 
 def check_num_classes(num_classes: Any) -> int:
-    """`num_classes` as an int from 0 up.
+    """`num_classes` as an int of at least 0.
 
     Raises:
         OptionError: it is anything else.

@@ -22,6 +22,13 @@ def train(config: TrainConfig, out: str | os.PathLike[str]) -> Run:
     A kill at any moment loses at most the work since the last save; `resume` goes on from there with the same samples
     in the same order. Started by ``msrun``, all its processes train together and rank 0 writes.
 
+    Args:
+        config: data, model, losses, schedule and the rest.
+        out: folder of the run; must be new or empty.
+
+    Returns:
+        The finished `Run`: paths of its checkpoints, and its metrics.
+
     Raises:
         OptionError, DataError, WeightsError, DependencyError: what cannot work, before the first step.
         TrainingError: the loss is no longer finite; the last good checkpoint is kept.
@@ -59,6 +66,12 @@ def train(config: TrainConfig, out: str | os.PathLike[str]) -> Run:
 
 def resume(out: str | os.PathLike[str]) -> Run:
     """Go on with the run in `out` from its last save; a finished run is left as it is.
+
+    Args:
+        out: folder of a run.
+
+    Returns:
+        The finished `Run`.
 
     Raises:
         OptionError: no run there.
