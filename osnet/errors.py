@@ -11,7 +11,7 @@ class OsnetError(Exception):
 
 
 class OptionError(OsnetError, ValueError):
-    """A keyword, setting or flag has a value that is not understood."""
+    """A keyword, setting or flag has an invalid value."""
 
 
 class UnknownKeywordError(OptionError, TypeError):
@@ -19,7 +19,7 @@ class UnknownKeywordError(OptionError, TypeError):
 
 
 class UnknownModelError(OsnetError, ValueError):
-    """A name that is no network, card, alias, uid or file. The message lists the nearest known names."""
+    """A name that is not a network, card, alias, uid or file. The message lists the nearest known names."""
 
 
 class CardError(OsnetError, ValueError):
@@ -51,7 +51,7 @@ class LockError(CacheError, TimeoutError):
 
 
 class ExistsError(OsnetError, FileExistsError):
-    """A file is there already and may not be replaced."""
+    """A file exists already and may not be replaced."""
 
 
 class DiskError(CacheError):
@@ -75,7 +75,7 @@ class DataError(OsnetError, ValueError):
 
 
 class TrainingError(OsnetError, ArithmeticError):
-    """Training cannot go on: the loss is no longer a finite number."""
+    """Training cannot continue: the loss is no longer a finite number."""
 
 
 class VerificationError(OsnetError, ValueError):

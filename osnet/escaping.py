@@ -1,4 +1,4 @@
-"""Text on its way out: what a terminal or a spreadsheet would obey is escaped, and so is what is not valid Unicode.
+"""Escaping of text that leaves the program: what a terminal or a spreadsheet would execute, and invalid Unicode.
 
 Inside the package a file name that is not UTF-8 (an archive with GBK or Latin-1 names, unpacked on Linux) is a ``str``
 as Python's ``surrogateescape`` gives it: byte ``ff`` is the lone surrogate U+DCFF, and `open` finds the file again.
@@ -17,7 +17,7 @@ _TO_READ = re.compile(rf"\\(?:{_SURROGATE}|u005c(?=(?:u005c)*{_SURROGATE}))")
 
 
 def printable(text: object) -> str:
-    r"""`text` as one line that a terminal shows and does not obey.
+    r"""`text` as one line without terminal control characters.
 
     What `str.isprintable` refuses (escape sequences, line breaks, marks that turn the direction of writing) is shown
     as in a Python literal.
@@ -34,7 +34,7 @@ def printable(text: object) -> str:
 def text_of_name(name: str) -> str:
     r"""`name` as valid Unicode: each lone surrogate as ``\udc80`` to ``\udfff``. All other names stay as they are.
 
-    A backslash that already stands before such digits becomes ``\u005c``, so that `name_of_text` is exact.
+    A backslash already before such digits becomes ``\u005c``, so that `name_of_text` is exact.
 
     >>> print(text_of_name("b\udce9b\udce9.jpg"))
     b\udce9b\udce9.jpg

@@ -1,4 +1,4 @@
-"""Whole files or none: reading one regular file at once, and publishing one so that nobody ever sees half of it."""
+"""Atomic writes, and reading one regular file whole."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def atomic_file(path: PathLike, *, overwrite: bool = True) -> Iterator[Path]:
     or is killed by Ctrl-C, nothing is left.
 
     Raises:
-        ExistsError: `path` is there and `overwrite` is false, also when another process was quicker.
+        ExistsError: `path` is there and `overwrite` is false, also if another process created it meanwhile.
         DiskError: the folder is missing or not writable, or the disk is full.
     """
     final = Path(path)
@@ -155,7 +155,7 @@ def _rename(private: Path, final: Path, overwrite: bool) -> None:
 
 
 def refuse_existing(path: Path) -> None:
-    """Check that nothing stands at `path`.
+    """Check that nothing exists at `path`.
 
     Raises:
         ExistsError: something does.

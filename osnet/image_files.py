@@ -52,7 +52,7 @@ class Listing(NamedTuple):
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file of this name is taken for an image where nobody named it outright. Hidden files are not."""
+    """Whether a file of this name in a folder is taken for an image. Hidden files are not."""
     return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
 
 
@@ -148,7 +148,7 @@ def refuse_video(path: Path) -> None:
 def decoded(source: PathLike | Image.Image) -> Iterator[Image.Image]:
     """Yield an image file, or a Pillow image, as RGB, 8 bits a channel, upright.
 
-    Its pixels count against `MAX_PIXELS` until the block ends: whoever comes when there is no room for them waits, so
+    Its pixels count against `MAX_PIXELS` until the block ends: a thread waits while there is no room for its own, so
     shrink it inside, and decode nothing else there. EXIF's orientation is undone. Grey becomes three equal channels, an
     alpha channel is left out (as torchreid does), a palette is looked up, 16-bit greys are scaled to 8 bits. Of several
     pictures in a file, the first is taken.

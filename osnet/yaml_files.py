@@ -1,4 +1,4 @@
-"""YAML that people hand over (cards, configurations, ``--set``), read without its traps.
+"""Safe reading of YAML from users: cards, configurations, ``--set``.
 
 PyYAML's safe loader runs no code, but an alias bomb fills the memory, the last of two equal keys wins, and a date
 or character that cannot be raises what Python likes. Tags, anchors, aliases, equal keys, deep nesting and long values

@@ -63,7 +63,7 @@ class Samples:
 def batches(samples: Samples, config: TrainConfig, started: Callable[[], None]) -> Iterator[tuple[Any, Any]]:
     """Yield tensors uint8 (B, H, W, 3) and int32 (B,), in order, read ahead by ``config.workers`` threads.
 
-    `started` is called once they read: by then mindspore.dataset has taken SIGINT over, before any batch is there.
+    `started` is called when reading has begun: by then mindspore.dataset handles SIGINT, and no batch is ready yet.
 
     Raises:
         OsnetError: an image of `samples` cannot be read.
@@ -101,7 +101,7 @@ def epoch_order(labels: Integers, config: TrainConfig, *, epoch: int, ranks: int
     Returns:
         int64 (passes, ranks, batch_size), ``passes`` a multiple of ``accumulation``: ``[:, r]`` is the shard of rank r.
         Random: every image at most once. PK: every identity equally often within one (each batch has different ones),
-        its images without repetition until all had their turn.
+        none of its images again before all have been used.
 
     Raises:
         DataError: no full optimizer step can be filled.
@@ -121,10 +121,10 @@ def epoch_order(labels: Integers, config: TrainConfig, *, epoch: int, ranks: int
 def _identity_order(labels: Integers, config: TrainConfig, rng: np.random.Generator, ranks: int) -> Integers:
     """P x K (Hermans et al., 2017): groups of K images of one identity, different identities within a global batch."""
     of_person = [np.flatnonzero(labels == person) for person in np.unique(labels)]
-    wanted = config.batch_size // config.images_per_identity * ranks
-    if len(of_person) < wanted:
+    per_batch = config.batch_size // config.images_per_identity * ranks
+    if len(of_person) < per_batch:
         raise DataError(
-            f"a batch needs {wanted} identities ({ranks} x batch_size {config.batch_size} / images_per_identity "
+            f"a batch needs {per_batch} identities ({ranks} x batch_size {config.batch_size} / images_per_identity "
             f"{config.images_per_identity}), the training images have {len(of_person)}: lower batch_size"
         )
     k = config.images_per_identity
@@ -136,7 +136,7 @@ def _identity_order(labels: Integers, config: TrainConfig, rng: np.random.Genera
     for _ in range(rounds):
         people = rng.permutation(len(of_person))
         # What a round leaves over would mix with the next one and could repeat an identity in a batch.
-        for person in people[: len(people) // wanted * wanted]:
+        for person in people[: len(people) // per_batch * per_batch]:
             start = taken[person]
             groups.append(queues[person][start : start + k])
             taken[person] += k

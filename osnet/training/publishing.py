@@ -97,7 +97,7 @@ def publish_run(
     size = (opened.config.height, opened.config.width)
     arrays: dict[str, Any] = dict(weights.published_order())
     if size != DEFAULT_INPUT_SIZE:
-        arrays[INPUT_SIZE_ARRAY] = np.array(size, np.int64)  # for whoever takes the file without its card
+        arrays[INPUT_SIZE_ARRAY] = np.array(size, np.int64)  # for readers of the file without its card
     if with_optimizer:
         arrays.update({key: value for key, value in weights.extras.items() if key not in _RUN_STATE})
     data = write_ckpt(arrays)

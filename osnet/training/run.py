@@ -33,10 +33,10 @@ class Run:
 
     @classmethod
     def create(cls, root: str | os.PathLike[str], config: TrainConfig, origin: dict[str, Any]) -> Run:
-        """A new run in a folder that does not exist, or is empty.
+        """Begin a run in a folder that does not exist, or is empty.
 
         Raises:
-            OptionError: it holds something.
+            OptionError: it is not empty.
             DiskError: it cannot be written.
         """
         run = cls(Path(root))
@@ -51,11 +51,11 @@ class Run:
 
     @staticmethod
     def refuse_taken(root: str | os.PathLike[str]) -> None:
-        """Say now that a new run cannot begin in `root`; nothing is changed.
+        """Check that a new run can begin in `root`; nothing is changed.
 
         Raises:
-            OptionError: it holds something.
-            DiskError: it is no folder, or cannot be read or written.
+            OptionError: it is not empty.
+            DiskError: it is not a folder, or cannot be read or written.
         """
         folder = Path(root)
         try:
@@ -65,15 +65,15 @@ class Run:
         except OSError as error:
             raise DiskError(f"cannot use the run folder {str(root)!r}: {error.strerror or error}") from error
         if held and held != [ORIGIN]:  # killed between the two files that `create` writes, it had not begun
-            hint = f"osnet train --resume {root} takes it up" if CONFIG in held else "name a new folder"
+            hint = f"osnet train --resume {root} resumes it" if CONFIG in held else "choose a new folder"
             raise OptionError(f"{str(root)!r} is not empty (it holds {held[0]}); {hint}")
 
     @classmethod
     def open(cls, root: str | os.PathLike[str]) -> Run:
-        """A run that is there.
+        """Open an existing run.
 
         Raises:
-            OptionError: no run in that folder.
+            OptionError: there is no run in that folder.
         """
         run = cls(Path(root))
         if not (run.root / CONFIG).is_file() or not (run.root / ORIGIN).is_file():
@@ -144,13 +144,13 @@ class Run:
             raise DiskError(f"cannot write {str(self.root / METRICS)!r}: {error.strerror or error}") from error
 
     def forget_after(self, step: int) -> None:
-        """Drop the metrics of steps that a resumed run will do again."""
+        """Drop the metrics of steps that a resumed run will repeat."""
         kept = [line for line in self.metrics() if line.get("step", 0) <= step]
         atomic_write(self.root / METRICS, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder.
+        """Lock the folder, and remove the private files that a killed process left in it.
 
         Raises:
             LockError: another process trains into it.
@@ -162,7 +162,9 @@ class Run:
         try:
             lock.acquire()
         except Timeout as error:
-            raise LockError(f"another process trains into {str(self.root)!r}; wait for it, or name another") from error
+            raise LockError(
+                f"another process trains into {str(self.root)!r}; wait for it, or choose another folder"
+            ) from error
         except OSError as error:
             raise DiskError(f"cannot write into {str(self.root)!r}: {error.strerror or error}") from error
         try:

@@ -72,7 +72,7 @@ def save_state(
     """Write weights, optimizer and progress to `path`, in the order of the published checkpoints.
 
     Raises:
-        DiskError: the disk is full or refuses; what stood at `path` is untouched.
+        DiskError: the disk is full or cannot be written; the file that was at `path` is unchanged.
     """
     arrays: dict[str, NDArray[Any]] = dict(weights.published_order())
     arrays[INPUT_SIZE] = np.array(weights.input_size, np.int64)

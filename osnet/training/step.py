@@ -172,10 +172,10 @@ class _Graph(nn.Cell):
 
 
 @contextmanager
-def graph_mode(wanted: bool = True) -> Iterator[None]:
-    """Compile the steps inside the block if `wanted`, else run them eagerly; MindSpore's mode is restored after it."""
+def graph_mode(compiled: bool = True) -> Iterator[None]:
+    """Compile the steps inside the block if `compiled`, else run them eagerly; MindSpore's mode is restored after it."""
     before = mindspore.get_context("mode")
-    mindspore.set_context(mode=mindspore.GRAPH_MODE if wanted else mindspore.PYNATIVE_MODE)
+    mindspore.set_context(mode=mindspore.GRAPH_MODE if compiled else mindspore.PYNATIVE_MODE)
     try:
         yield
     finally:

@@ -19,7 +19,7 @@ from osnet.variants import VARIANTS
 def train(config: TrainConfig, out: str | os.PathLike[str]) -> Run:
     """Train a network as `config` says, into the new folder `out`.
 
-    A kill at any moment loses at most the work since the last save; `resume` goes on from there with the same samples
+    A kill at any moment loses at most the work since the last save; `resume` continues from there with the same samples
     in the same order. Started by ``msrun``, all its processes train together and rank 0 writes.
 
     Args:
@@ -30,10 +30,10 @@ def train(config: TrainConfig, out: str | os.PathLike[str]) -> Run:
         The finished `Run`: paths of its checkpoints, and its metrics.
 
     Raises:
-        OptionError, DataError, WeightsError, DependencyError: what cannot work, before the first step.
+        OptionError, DataError, WeightsError, DependencyError: the run cannot work; raised before the first step.
         TrainingError: the loss is no longer finite; the last good checkpoint is kept.
         DiskError: the folder cannot be written or the disk is full; the last good checkpoint is kept.
-        KeyboardInterrupt: Ctrl-C, after the step at hand was done and saved.
+        KeyboardInterrupt: Ctrl-C, after the current step was done and saved.
     """
     require_mindspore()
     Run.refuse_taken(out)
@@ -43,7 +43,7 @@ def train(config: TrainConfig, out: str | os.PathLike[str]) -> Run:
     from osnet.training.loop import Loop, join_ranks
 
     ranks = join_ranks()
-    epoch_order(images.labels, config, epoch=0, ranks=ranks.size)  # says now what cannot be filled
+    epoch_order(images.labels, config, epoch=0, ranks=ranks.size)  # an error now if no batch can be filled
     if config.tensorboard:
         summary_writer()
     origin = {
@@ -65,7 +65,13 @@ def train(config: TrainConfig, out: str | os.PathLike[str]) -> Run:
 
 
 def resume(out: str | os.PathLike[str]) -> Run:
-    """Go on with the run in `out` from its last save; a finished run is left as it is.
+    """Continue the run in `out` from its last save; a finished run is left as it is.
+
+    Args:
+        out: folder of the run.
+
+    Returns:
+        The run.
 
     Args:
         out: folder of a run.
@@ -74,9 +80,9 @@ def resume(out: str | os.PathLike[str]) -> Run:
         The finished `Run`.
 
     Raises:
-        OptionError: no run there.
-        DataError: the data set is not the one that the run began with, or another number of devices.
-        and those of `train`.
+        OptionError: there is no run in `out`.
+        DataError: the data set, the base checkpoint or the number of processes is not the one that the run began with.
+        Errors of `train`.
     """
     require_mindspore()
     run = Run.open(out)
