@@ -173,7 +173,7 @@ class _Graph(nn.Cell):
 
 @contextmanager
 def graph_mode(compiled: bool = True) -> Iterator[None]:
-    """Compile the steps inside the block if `compiled`, else run them eagerly; MindSpore's mode is restored after it."""
+    """Compile the steps inside the block if `compiled`, else run them eagerly; restores MindSpore's mode after it."""
     before = mindspore.get_context("mode")
     mindspore.set_context(mode=mindspore.GRAPH_MODE if compiled else mindspore.PYNATIVE_MODE)
     try:

@@ -70,8 +70,8 @@ def test_two_ranks_are_one_with_the_same_global_batch(config: TrainConfig, crops
     (tmp_path / "data").mkdir()  # without query and gallery: nothing to evaluate
     (tmp_path / "data/bounding_box_train").symlink_to(crops / "bounding_box_train")
     alone = config.replace(
-        data=str(tmp_path / "data"), sampler="random", triplet=0, batch_size=8, epochs=1, freeze_norm=True, optimizer="sgd", learning_rate=0.01,
-        eval_every=0, save_every=0,
+        data=str(tmp_path / "data"), sampler="random", triplet=0, batch_size=8, epochs=1, freeze_norm=True,
+        optimizer="sgd", learning_rate=0.01, eval_every=0, save_every=0,
     )  # fmt: skip
     expected = train(alone, tmp_path / "alone")
     alone.replace(batch_size=4).save(tmp_path / "config.yaml")
