@@ -146,8 +146,11 @@ class _OnnxOperations:
         y = self._node("Transpose", [self.cast(x, self._onnx.TensorProto.FLOAT)], perm=[0, 3, 1, 2])
         if size is None:
             return y
-        sizes = self._constant(np.array(size), np.int64)
-        return self._node("Resize", [y, "", "", sizes], mode="linear", antialias=1, axes=[2, 3])
+        for axis, length in ((3, size[1]), (2, size[0])):  # Pillow rounds after each direction
+            sizes = self._constant(np.array([length]), np.int64)
+            y = self._node("Resize", [y, "", "", sizes], mode="linear", antialias=1, axes=[axis])
+            y = self._node("Floor", [self._node("Add", [y, self._constant(np.array(0.5, np.float32), np.float32)])])
+        return y
 
     def normalise(self, x: Any, shift: NDArray[Any], scale: NDArray[Any]) -> Any:
         moved = self._node("Sub", [x, self._constant(shift.reshape(1, -1, 1, 1), np.float32)])

@@ -155,7 +155,10 @@ class _OpenVINOOperations:
         y = self._op.transpose(self._op.convert(x, "f32"), np.array([0, 3, 1, 2]))
         if size is None:
             return y
-        return self._interpolate(y, np.array(size, np.int32), "bilinear_pillow", "sizes", axes=np.array([2, 3]))
+        for axis, length in ((3, size[1]), (2, size[0])):  # Pillow rounds after each direction
+            y = self._interpolate(y, np.array([length], np.int32), "bilinear_pillow", "sizes", axes=np.array([axis]))
+            y = self._op.round(y, "half_away_from_zero")
+        return y
 
     def normalise(self, x: Any, shift: NDArray[Any], scale: NDArray[Any]) -> Any:
         return self._op.multiply(self._op.subtract(x, _channels(shift)), _channels(scale))
