@@ -1,7 +1,7 @@
 """``osnet export``: a network as a file for another program."""
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -15,6 +15,9 @@ from osnet.cli.options import (
     say,
     with_fetch_options,
 )
+
+if TYPE_CHECKING:
+    from osnet.exporting.verify import Verification
 
 Images = Annotated[
     Optional[list[Path]],
@@ -105,13 +108,25 @@ def verify_file(
         print_json(result.to_dict())
     else:
         height, width = result.size
-        verdict = "right" if result.right else "WRONG"
-        say(
-            f"{verdict}: {consumer} at {height}x{width}, {result.images} images; cosine to osnet embed: mean "
-            f"{result.mean_cosine:.4f}, least {result.least_cosine:.4f}; with the same resize least "
-            f"{result.resized_least_cosine:.6f}"
+        figures = (
+            f"{result.images} images at {height}x{width}, cosine to osnet embed: mean {result.mean_cosine:.4f}, least "
+            f"{result.least_cosine:.4f}; on crops resized as {consumer} does: least {result.resized_least_cosine:.6f}"
         )
+        say(f"right: {figures}" if result.right else f"WRONG: {_why(result)} ({figures})")
     return 0 if result.right else 1
+
+
+def _why(result: "Verification") -> str:
+    """Why users of the program get other features, and what to do."""
+    again = f"export it again with --for {result.consumer}"
+    if result.takes is None:
+        return (
+            "no way to feed this file gives the features of the model: it holds other weights or another network (name "
+            f"its checkpoint with --model), or {again}"
+        )
+    if result.takes != result.feeds:
+        return f"the file takes {result.takes}, and {result.consumer} feeds {result.feeds}; {again}"
+    return "the file is right, and the size or the resize of the program changes the features of these images"
 
 
 def found_images(images: Optional[list[Path]]) -> Optional[list[Path]]:

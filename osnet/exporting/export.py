@@ -123,7 +123,8 @@ def export(
     suffix = final.suffix.lower()
     input_format = _input_format(suffix, consumer, input, layout, any_size, batch)
     check_choice("precision", precision, PRECISIONS)
-    for file in _files(final):
+    beside = get_consumer(consumer).beside if consumer is not None else None
+    for file in [*_files(final), *(beside(final, input_format) if beside is not None else ())]:
         if not overwrite:
             refuse_existing(file)
     weights = read_weights(model, **fetch)
@@ -144,15 +145,13 @@ def export(
         _WRITERS[suffix](_Job(weights, private, input_format, precision, metadata))
         found = _compared(weights, private, input_format, pictures)
         bound = min(LEAST_COSINE[precision], LEAST_COSINE_RESIZED if any_size else 1)
-        if found.min() < bound:
+        if not found.min() >= bound:  # also where it is NaN
             raise VerificationError(
                 f"{final} is not written: its features have a cosine of {found.min():.6f} (least of {len(found)} "
                 f"images) to those of Embedder in fp32; expected at least {bound} for {precision}"
             )
-        if consumer is not None:
-            for name, text in get_consumer(consumer).beside(final, input_format).items():
-                (Path(folder) / name).write_text(text, encoding="utf-8")
-        written = _publish(Path(folder), final, overwrite)
+        texts = beside(final, input_format) if beside is not None else {}
+        written = _publish(Path(folder), final, texts, overwrite)
     return Export(
         path=final,
         files=tuple(written),
@@ -200,6 +199,10 @@ def _input_format(
             raise OptionError(f"{name}: {wanted.title} feeds {needed!r}, got {given!r}; leave it out")
     if any_size and wanted.layout != "nhwc":
         raise OptionError(f"any_size: {wanted.title} resizes the crops itself; leave it out")
+    if batch is not None and batch > 1 and suffix not in wanted.fills_batch:
+        raise OptionError(
+            f"batch: {wanted.title} runs {suffix} files with any number of crops, got {batch}; leave it out"
+        )
     return InputFormat(wanted.values, wanted.layout, batch=wanted.batch if batch is None else batch, any_size=any_size)
 
 
@@ -229,13 +232,17 @@ def _files(path: Path) -> list[Path]:
     return [path.with_suffix(".bin"), path] if path.suffix.lower() == ".xml" else [path]
 
 
-def _publish(folder: Path, final: Path, overwrite: bool) -> list[Path]:
-    """Move what `folder` holds beside `final`, which comes last: it never stands beside another export's files."""
+def _publish(folder: Path, final: Path, texts: dict[Path, str], overwrite: bool) -> list[Path]:
+    """Write `texts`, then move what `folder` holds beside `final`, which comes last: it never stands beside another
+    export's files."""
     if overwrite and len(_files(final)) > 1:
         final.unlink(missing_ok=True)
-    names = sorted((path.name for path in folder.iterdir()), key=lambda name: name == final.name)
     written = []
-    for name in names:
+    for target, text in texts.items():
+        with atomic_file(target, overwrite=overwrite) as private:
+            private.write_text(text, encoding="utf-8")
+        written.append(target)
+    for name in sorted((path.name for path in folder.iterdir()), key=lambda name: name == final.name):
         target = final.parent / name
         with atomic_file(target, overwrite=overwrite) as private:
             shutil.copyfile(folder / name, private)

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from osnet.errors import OptionError, VerificationError
+from osnet.errors import ImageError, OptionError, VerificationError
 from osnet.exporting.consumers import Consumer, get_consumer
 from osnet.exporting.export import DRAWN_IMAGES, cosines, draw_people
 from osnet.exporting.running import open_file
 from osnet.files import PathLike
 from osnet.inference.embedder import Embedder
 from osnet.inference.images import ImageLike, load_image
-from osnet.models.artefact import SUFFIXES, Interface, artefact_kind, read_interface
+from osnet.models.artefact import SUFFIXES, Interface, artefact_kind, read_interface, shape_text
+from osnet.models.input_format import VALUES
 from osnet.models.load import ModelLike, read_weights
-from osnet.variants import INPUT_HEIGHT, INPUT_WIDTH
+from osnet.variants import FEATURE_DIM
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 LEAST = 0.98
 LEAST_RESIZED = 0.999
 """Bounds of `Verification.right`: of the mean cosine end to end, and of the least once the resize is left out."""
+
+FEW_IMAGES = 4
+"""How many are enough to find out what a file takes."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Verification:
         images: how many were compared.
         least_cosine, mean_cosine: end to end: the program's resize against Pillow's.
         resized_least_cosine, resized_mean_cosine: with `Embedder` on crops that were resized as the program does.
+        feeds: values and colours that the program feeds, such as ``unit rgb``.
+        takes: those that give the network's features; None where none does.
     """
 
     path: Path
@@ -53,6 +59,8 @@ class Verification:
     mean_cosine: float
     resized_least_cosine: float
     resized_mean_cosine: float
+    feeds: str
+    takes: str | None
 
     @property
     def right(self) -> bool:
@@ -96,12 +104,18 @@ def verify(
     interface = read_interface(path)
     weights = _weights(path, interface, model, fetch)
     pictures = [np.asarray(load_image(image)) for image in images] if images is not None else draw_people(DRAWN_IMAGES)
-    size = _size(program, interface)
-    found = _features(path, program, interface, pictures, size)
+    if not pictures:
+        raise ImageError("images: expected at least one image to compare the features on, got none")
+    sides = interface.shape[1:3] if program.layout == "nhwc" else interface.shape[2:4]
+    size = program.size(path, (sides[0], sides[1]) if len(sides) == 2 else (None, None))
+    run = _Replay(path, program, interface, size)
+    found = run(pictures)
     expected = Embedder(weights, precision="fp32")(pictures)
     resized = [np.rint(program.resize(picture, size)).astype(np.uint8) for picture in pictures]
     same_resize = Embedder(weights, precision="fp32", size=size)(resized)
     end_to_end, alone = cosines(found, expected), cosines(found, same_resize)
+    feeds = f"{program.values} rgb"
+    right = alone.min() >= LEAST_RESIZED
     return Verification(
         path=path,
         consumer=program.name,
@@ -111,6 +125,8 @@ def verify(
         mean_cosine=float(end_to_end.mean()),
         resized_least_cosine=float(alone.min()),
         resized_mean_cosine=float(alone.mean()),
+        feeds=feeds,
+        takes=feeds if right else _taken(run, pictures[:FEW_IMAGES], same_resize[:FEW_IMAGES]),
     )
 
 
@@ -127,26 +143,44 @@ def _weights(path: Path, interface: Interface, model: ModelLike | None, fetch: F
     return weights
 
 
-def _size(program: Consumer, interface: Interface) -> tuple[int, int]:
-    """What `program` resizes to: the size in the file where it can read one, else its own."""
-    sides = interface.shape[1:3] if program.layout == "nhwc" else interface.shape[2:4]
-    known = len(sides) == 2 and None not in sides
-    return (int(sides[0]), int(sides[1])) if known else program.default_size or (INPUT_HEIGHT, INPUT_WIDTH)
+class _Replay:
+    """The file at `path`, fed as `program` feeds it at `size`."""
+
+    def __init__(self, path: Path, program: Consumer, interface: Interface, size: tuple[int, int]) -> None:
+        self.path, self.program, self.interface, self.size = path, program, interface, size
+        self._run = open_file(path)
+        self._copies = (interface.shape[0] or 1) if path.suffix.lower() in program.fills_batch else 1
+
+    def __call__(self, pictures: Sequence[NDArray[np.uint8]], values: str | None = None) -> NDArray[np.float32]:
+        """Features (N, 512); of what it would feed if it fed `values`, where given."""
+        rows = []
+        for picture in pictures:
+            x = np.concatenate([self.program.feed(picture, self.size, values)] * self._copies)
+            if "float16" in self.interface.dtype and x.dtype == np.float32:
+                x = x.astype(np.float16)  # all programs do
+            try:
+                features = self._run(x)
+            except Exception as error:
+                raise VerificationError(
+                    f"{self.path} does not accept what {self.program.title} feeds, {x.dtype} {shape_text(x.shape)}: it "
+                    f"takes {self.interface.dtype} {shape_text(self.interface.shape)}; export it again: osnet export "
+                    f"MODEL FILE --for {self.program.name}"
+                ) from error
+            if features.ndim != 2 or features.shape[1] != FEATURE_DIM:
+                raise VerificationError(
+                    f"{self.path}: expected features of shape (B, {FEATURE_DIM}) as its first output, got "
+                    f"{shape_text(features.shape)}; export the network without its classifier: osnet export"
+                )
+            rows.append(features[:1])
+        return np.concatenate(rows)
 
 
-def _features(
-    path: Path, program: Consumer, interface: Interface, pictures: Sequence[NDArray[np.uint8]], size: tuple[int, int]
-) -> NDArray[np.float32]:
-    run = open_file(path)
-    batch = interface.shape[0] or 1
-    rows = []
-    for picture in pictures:
-        x = program.feed(picture, size)
-        try:
-            rows.append(run(np.concatenate([x] * batch))[:1])
-        except Exception as error:
-            raise VerificationError(
-                f"{path} does not accept what {program.title} feeds, {x.dtype} {(batch, *x.shape[1:])}: it takes "
-                f"{interface.dtype} {interface.shape}; export it with --for {program.name}"
-            ) from error
-    return np.concatenate(rows)
+def _taken(run: _Replay, pictures: Sequence[NDArray[np.uint8]], expected: NDArray[np.float32]) -> str | None:
+    """The values and colours that give the features `expected` of `pictures`; None where none does."""
+    kinds = VALUES if run.program.layout == "nchw" else ("bytes",)
+    tried: list[tuple[float, str]] = []
+    for colors, step in (("rgb", 1), ("bgr", -1)):
+        fed = [np.ascontiguousarray(picture[..., ::step]) for picture in pictures]
+        tried.extend((float(cosines(run(fed, values), expected).min()), f"{values} {colors}") for values in kinds)
+    cosine, best = max(tried)
+    return best if cosine >= LEAST_RESIZED else None

@@ -92,7 +92,7 @@ def read_artefact(path: PathLike, values: str | None = None) -> Artefact:
         digest.update(read_whole(path.with_suffix(".bin")))
     name, dtype, shape, output, metadata = read_interface(path)
     if len(output) != 2 or output[1] not in (FEATURE_DIM, None):
-        raise WeightsError(f"{path}: expected features of shape (B, {FEATURE_DIM}), got {_text(output)}")
+        raise WeightsError(f"{path}: expected features of shape (B, {FEATURE_DIM}), got {shape_text(output)}")
     if metadata:
         try:
             input_format = InputFormat.from_dict(metadata, batch=shape[0], name=name)
@@ -156,13 +156,14 @@ def _foreign(path: Path, name: str, dtype: str, shape: Shape, values: str | None
     height, width, channels = rest if layout == "nhwc" and rest else (*rest[1:], rest[0]) if rest else (None,) * 3
     if len(shape) != 4 or channels not in (3, None) or dtype not in ("uint8", "float32"):
         raise CheckpointError(
-            f"{path}: expected an input float32 (B, 3, H, W) or uint8 (B, H, W, 3), got {dtype} {_text(shape)}"
+            f"{path}: expected an input float32 (B, 3, H, W) or uint8 (B, H, W, 3), got {dtype} {shape_text(shape)}"
         )
     size = (height or INPUT_HEIGHT, width or INPUT_WIDTH)
     return InputFormat(values, layout, size, batch, name=name)
 
 
-def _text(shape: Shape) -> str:
+def shape_text(shape: Shape) -> str:
+    """As ``(any, 3, 256, 128)``."""
     return f"({', '.join('any' if length is None else str(length) for length in shape)})"
 
 
