@@ -381,11 +381,14 @@ def normalise(features: NDArray[np.float32]) -> NDArray[np.float32]:
     return scaled
 
 
-def prefetch(work: Callable[[Any], Any], items: Iterable[Any], *, ahead: int = 64) -> Iterator[Any]:
-    """``work(item)`` for each item in order, computed by threads at most `ahead` items before they are asked for.
-    Pillow lets go of Python's lock while it decodes and resizes."""
+def prefetch(
+    work: Callable[[Any], Any], items: Iterable[Any], *, ahead: int = 64, workers: int | None = None
+) -> Iterator[Any]:
+    """``work(item)`` for each item in order, computed by `workers` threads (None: one for each core, at most 8) at most
+    `ahead` items before they are asked for. Pillow lets go of Python's lock while it decodes and resizes."""
     waiting = iter(items)
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="osnet-decode") as pool:
+    workers = workers or min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="osnet-decode") as pool:
         pending = deque(pool.submit(work, item) for item in islice(waiting, ahead))
         try:
             while pending:

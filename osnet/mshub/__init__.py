@@ -1,4 +1,4 @@
-"""What mindspore_hub expects: its entry point (`entry`), installing into its cache (`install`), and short names for its users.
+"""What mindspore_hub expects: its entry point (`entry`), its cache (`install`), and short names for its users.
 
 Importing this patches nothing and loads no framework.
 """

@@ -8,36 +8,36 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""SIGTERM too: a cluster sends it before it kills, and so does MindSpore, whose graphs take SIGINT over at every call
+and answer it with ``kill(getpid(), SIGTERM)``."""
 
 
 class Interrupt:
-    """Notes a Ctrl-C.
+    """Notes a Ctrl-C, or a SIGTERM.
 
     Attributes:
-        wanted: Ctrl-C was pressed within `deferred`.
+        wanted: one came within `deferred`.
     """
 
     def __init__(self) -> None:
         self.wanted = False
-        self._before: Any = None
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Note the first SIGINT; a second one interrupts as usual. Outside the main thread nothing changes."""
-        self._before = signal.getsignal(signal.SIGINT)  # None: not Python's, and left alone
-        self.arm()
+        """Note the first signal; a second one interrupts at once. Outside the main thread nothing changes."""
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+        if threading.current_thread() is not threading.main_thread() or None in before.values():  # not Python's
+            yield
+            return
+        for number in _SIGNALS:
+            signal.signal(number, self._note)
         try:
             yield
         finally:
-            if self._before is not None and threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGINT, self._before)
-            self._before = None
-
-    def arm(self) -> None:
-        """Within `deferred`: take SIGINT back from mindspore.dataset, whose every start makes it end the process."""
-        if self._before is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._note)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         if self.wanted:

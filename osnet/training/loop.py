@@ -100,8 +100,7 @@ class Loop:
         order = self._order(epoch)
         samples = Samples(self._images, config, order, epoch=epoch, rank=self._ranks.rank, first=passes)
         self._reporter.epoch()
-        for group in _grouped(batches(samples, config, self._interrupt.arm), config.accumulation):
-            self._interrupt.arm()
+        for group in _grouped(batches(samples, config), config.accumulation):
             rate = learning_rate(config, self._progress.step, self._steps_per_epoch)
             loss, accuracy, norm = self._stepper(group, rate)
             self._check_finite(loss, norm, rate)

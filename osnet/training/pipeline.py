@@ -1,4 +1,4 @@
-"""Training images through `mindspore.dataset`: read, augmented and batched by its threads, the same at every resume.
+"""Training images: read and augmented by threads, in batches, the same at every resume.
 
 Which images come in which order is a pure function of the seed and the epoch, and each random change a pure function of
 the image and a random generator: a run can go on anywhere.
@@ -7,13 +7,15 @@ the image and a random generator: a run can go on anywhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from osnet.errors import DataError, OsnetError
+from osnet.errors import DataError
+from osnet.inference.embedder import prefetch
 from osnet.inference.images import prepare
 from osnet.training.config import TrainConfig
 from osnet.training.dataset import TrainingImages
@@ -23,7 +25,7 @@ Integers = NDArray[np.int64]
 
 
 class Samples:
-    """One device's images of one epoch, by position: what `mindspore.dataset.GeneratorDataset` reads.
+    """One device's images of one epoch, by position.
 
     An image's randomness is that of (seed, epoch, position among all devices' images), so it depends neither on the
     number of threads nor on where the run was resumed.
@@ -43,7 +45,6 @@ class Samples:
         self._images, self._config, self._epoch = images, config, epoch
         self._indices = order[first:, rank].reshape(-1)
         self._places = np.arange(order.size).reshape(order.shape)[first:, rank].reshape(-1)
-        self.failure: OsnetError | None = None
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -51,42 +52,24 @@ class Samples:
     def __getitem__(self, position: int) -> tuple[Image, np.int32]:
         """uint8 (H, W, 3) and the class."""
         index, config = self._indices[position], self._config
-        try:
-            image = prepare(self._images.paths[index], height=config.height, width=config.width)
-        except OsnetError as error:
-            self.failure = error
-            raise
+        image = prepare(self._images.paths[index], height=config.height, width=config.width)
         rng = np.random.default_rng([config.seed, self._epoch, int(self._places[position])])
         return augmented(image, config, rng), np.int32(self._images.labels[index])
 
 
-def batches(samples: Samples, config: TrainConfig, started: Callable[[], None]) -> Iterator[tuple[Any, Any]]:
+def batches(samples: Samples, config: TrainConfig) -> Iterator[tuple[Any, Any]]:
     """Yield tensors uint8 (B, H, W, 3) and int32 (B,), in order, read ahead by ``config.workers`` threads.
 
-    `started` is called when reading has begun: by then mindspore.dataset handles SIGINT, and no batch is ready yet.
-
     Raises:
-        OsnetError: an image of `samples` cannot be read.
+        ImageError: an image of `samples` cannot be read.
     """
-    import mindspore.dataset as ds
+    from mindspore import Tensor
 
-    if not len(samples):
-        return
-    dataset = ds.GeneratorDataset(
-        samples,
-        ["image", "label"],
-        shuffle=False,
-        num_parallel_workers=min(config.workers, len(samples)),
-        python_multiprocessing=False,
-    ).batch(config.batch_size, drop_remainder=True)
-    try:
-        iterator = dataset.create_tuple_iterator(num_epochs=1)
-        started()
-        yield from iterator
-    except RuntimeError:
-        if samples.failure is not None:
-            raise samples.failure from None
-        raise
+    size = config.batch_size
+    read = prefetch(samples.__getitem__, range(len(samples)), ahead=2 * size, workers=config.workers)
+    while batch := list(islice(read, size)):
+        images, labels = zip(*batch)
+        yield Tensor(np.stack(images)), Tensor(np.array(labels, np.int32))
 
 
 def epoch_order(labels: Integers, config: TrainConfig, *, epoch: int, ranks: int = 1) -> Integers:

@@ -33,7 +33,7 @@ def train(config: TrainConfig, out: str | os.PathLike[str]) -> Run:
         OptionError, DataError, WeightsError, DependencyError: the run cannot work; raised before the first step.
         TrainingError: the loss is no longer finite; the last good checkpoint is kept.
         DiskError: the folder cannot be written or the disk is full; the last good checkpoint is kept.
-        KeyboardInterrupt: Ctrl-C, after the current step was done and saved.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, after the current step was done and saved.
     """
     require_mindspore()
     Run.refuse_taken(out)

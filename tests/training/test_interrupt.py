@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -37,15 +39,20 @@ def test_afterwards_the_handler_is_the_one_before() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_the_handler_is_taken_back_from_a_library_that_set_its_own() -> None:
-    interrupt = Interrupt()
-    with interrupt.deferred():
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # would end the process
-        interrupt.arm()
-        signal.raise_signal(signal.SIGINT)
-    assert interrupt.wanted
-    interrupt.arm()  # outside: nothing to take back
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+def test_a_library_that_answers_ctrl_c_with_sigterm_does_not_end_the_process() -> None:
+    """As MindSpore's graphs do."""
+    code = (
+        "import os, signal\n"
+        "from osnet.training.interrupt import Interrupt\n"
+        "interrupt = Interrupt()\n"
+        "with interrupt.deferred():\n"
+        "    signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "    print(interrupt.wanted)\n"
+        "print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, "True\nTrue\n")
 
 
 def test_in_a_thread_nothing_changes() -> None:
