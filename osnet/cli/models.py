@@ -57,6 +57,7 @@ def info(model: ModelArgument = "osnet", as_json: AsJson = False) -> None:
 
 def _describe(model: str) -> dict[str, Any]:
     from osnet.checkpoint.weights import DEFAULT_INPUT_SIZE
+    from osnet.models.artefact import artefact_kind
     from osnet.models.load import names_weights_file
     from osnet.variants import FEATURE_DIM, VARIANTS, size_text
 
@@ -65,6 +66,8 @@ def _describe(model: str) -> dict[str, Any]:
         return {"network": model, "parameters": _size(model), **sizes, "weights": "none published for this name alone"}
     if names_weights_file(model):
         return {**sizes, **_file(model)}
+    if artefact_kind(model) is not None:
+        return _exported(model)
     from osnet.hub.cache import cache_path
     from osnet.hub.catalog import addresses, get_card
     from osnet.hub.fetch import file_beside
@@ -79,6 +82,18 @@ def _describe(model: str) -> dict[str, Any]:
         "cached": path.exists(),
         **sizes,
         **({"input": f"{size_text(card.input_size)} RGB"} if card.input_size else {}),
+    }
+
+
+def _exported(model: str) -> dict[str, Any]:
+    from osnet.models.artefact import read_interface
+
+    found = read_interface(Path(model))
+    shape = " x ".join("any" if length is None else str(length) for length in found.shape)
+    return {
+        "file": str(Path(model)),
+        "takes": f"{found.name}, {found.dtype}, {shape}",
+        **(found.metadata or {"exported_by": "another program: say what its input takes with --input"}),
     }
 
 

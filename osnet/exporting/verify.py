@@ -18,8 +18,8 @@ from osnet.inference.embedder import Embedder
 from osnet.inference.images import ImageLike, load_image
 from osnet.models.artefact import SUFFIXES, Interface, artefact_kind, read_interface, shape_text
 from osnet.models.input_format import VALUES
-from osnet.models.load import ModelLike, read_weights
-from osnet.variants import FEATURE_DIM
+from osnet.models.load import ModelLike, names_weights_file, read_weights
+from osnet.variants import FEATURE_DIM, parse_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -110,7 +110,8 @@ def verify(
     size = program.size(path, (sides[0], sides[1]) if len(sides) == 2 else (None, None))
     run = _Replay(path, program, interface, size)
     found = run(pictures)
-    expected = Embedder(weights, precision="fp32")(pictures)
+    made_for = interface.metadata.get("size")
+    expected = Embedder(weights, precision="fp32", size=parse_size(made_for) if made_for else None)(pictures)
     resized = [np.rint(program.resize(picture, size)).astype(np.uint8) for picture in pictures]
     same_resize = Embedder(weights, precision="fp32", size=size)(resized)
     end_to_end, alone = cosines(found, expected), cosines(found, same_resize)
@@ -134,6 +135,8 @@ def _weights(path: Path, interface: Interface, model: ModelLike | None, fetch: F
     name, sha256 = interface.metadata.get("model"), interface.metadata.get("checkpoint_sha256")
     if model is None and not name:
         raise OptionError(f"{path} does not say which weights it was made from; say it with model=... (--model)")
+    if model is None and names_weights_file(name) and not Path(str(name)).exists():
+        raise OptionError(f"{path} was made from the file {name}, which is not here; say where it is (--model)")
     weights = read_weights(name if model is None else model, **fetch)
     if sha256 and weights.sha256 != sha256:
         raise OptionError(

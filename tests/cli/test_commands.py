@@ -77,6 +77,15 @@ def test_list_names_networks_and_cards() -> None:
     assert "osnet_market1501" in text
 
 
+def test_info_of_an_exported_file(checkpoint: Path, tmp_path: Path) -> None:
+    run = osnet("export", checkpoint, tmp_path / "a.onnx", "--for", "boxmot", "--json")
+    assert json.loads(run.stdout)["least_cosine"] > 0.99999
+    found = json.loads(osnet("info", tmp_path / "a.onnx", "--json").stdout)
+    assert (found["takes"], found["input"]) == ("images, float32, any x 3 x 256 x 128", "normalized")
+    assert found["checkpoint_sha256"] == json.loads(osnet("info", checkpoint, "--json").stdout)["sha256"]
+    refused(osnet("export", checkpoint, tmp_path / "a.onnx"), "exists; remove it or ask to overwrite it")
+
+
 def test_info_of_a_card_a_network_and_a_file(checkpoint: Path) -> None:
     card = json.loads(osnet("info", "osnet_market1501", "--json").stdout)
     assert card["uid"] == "mindspore/1.10/osnet_market1501"

@@ -170,3 +170,13 @@ def test_verify_needs_the_weights_that_a_file_was_made_from(tmp_path: Path) -> N
     export(MODEL, tmp_path / "a.onnx")
     with pytest.raises(OptionError, match="was made from a checkpoint with SHA-256"):
         verify(tmp_path / "a.onnx", "boxmot", model=weights)
+
+
+def test_a_file_says_where_its_weights_were(tmp_path: Path) -> None:
+    from osnet.checkpoint.convert import convert
+
+    convert(MODEL, tmp_path / "mine.safetensors")
+    export(tmp_path / "mine.safetensors", tmp_path / "a.onnx", size=(128, 64))
+    with pytest.raises(OptionError, match=r"was made from the file mine\.safetensors, which is not here"):
+        verify(tmp_path / "a.onnx", "boxmot")
+    assert verify(tmp_path / "a.onnx", "boxmot", model=tmp_path / "mine.safetensors").right
