@@ -11,11 +11,13 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Union, cast
 
 from osnet.errors import ImageError
+from osnet.fast_jpeg import MAX_BYTES as FAST_BYTES
+from osnet.fast_jpeg import PlainJpeg, agrees_with_pillow, plain_jpeg
 from osnet.files import open_regular
 
 if TYPE_CHECKING:
@@ -176,9 +178,7 @@ def decoded(source: PathLike | Image.Image) -> Iterator[Image.Image]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    from PIL import Image, UnidentifiedImageError
-
+def _opened(path: Path) -> Iterator[Image.Image | PlainJpeg]:
     refuse_video(path)
     try:
         file = BufferedReader(cast(Any, open_regular(path)))
@@ -189,17 +189,31 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_BYTES:
             raise ImageError(f"{path}: the file has {size:,} bytes, over {MAX_BYTES:,}; expected a crop of a person")
-        try:
-            image = Image.open(file, formats=FORMATS)
-        except UnidentifiedImageError:
-            what = "not an image format that is known here" if size else "the file is empty"
-            raise ImageError(f"{path}: {what}; expected one of {', '.join(FORMATS)}") from None
-        except Image.DecompressionBombError:
-            raise ImageError(f"{path}: over {MAX_PIXELS} pixels, refused; expected a crop of a person") from None
-        except Exception as error:  # noqa: BLE001 - as above
-            raise _damaged(str(path), error) from None
-        with image:
+        if size <= FAST_BYTES and agrees_with_pillow():
+            try:
+                plain = plain_jpeg(file.read(size))
+                file.seek(0)
+            except OSError as error:
+                raise _damaged(str(path), error) from None
+            if plain:
+                yield plain
+                return
+        with _pillow_image(file, str(path), size) as image:
             yield image
+
+
+def _pillow_image(file: Any, name: str, size: int) -> Image.Image:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        what = "not an image format that is known here" if size else "the file is empty"
+        raise ImageError(f"{name}: {what}; expected one of {', '.join(FORMATS)}") from None
+    except Image.DecompressionBombError:
+        raise ImageError(f"{name}: over {MAX_PIXELS} pixels, refused; expected a crop of a person") from None
+    except Exception as error:  # noqa: BLE001 - as above
+        raise _damaged(name, error) from None
 
 
 def _damaged(name: str, error: Exception) -> ImageError:
@@ -207,7 +221,7 @@ def _damaged(name: str, error: Exception) -> ImageError:
     return ImageError(f"{name}: cannot be decoded ({reason:.200}); replace it or leave it out")
 
 
-def _pixels(image: Image.Image, name: str) -> int:
+def _pixels(image: Image.Image | PlainJpeg, name: str) -> int:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError(
@@ -231,9 +245,14 @@ def _allocate_in_one_piece() -> None:
     cast(Any, Image).core.set_block_size(512 << 20)
 
 
-def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
+def _upright_rgb(image: Image.Image | PlainJpeg, name: str) -> Image.Image:
     from PIL import ExifTags, ImageOps
 
+    if isinstance(image, PlainJpeg):
+        picture = image.decode()
+        if picture:
+            return picture
+        image = _pillow_image(BytesIO(image.content), name, len(image.content))
     image.load()
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # exif_transpose alone would copy every image
         image = ImageOps.exif_transpose(image) or image

@@ -19,8 +19,8 @@ NEEDS_MINDSPORE = {"models/network.py", "inference/backends/mindspore.py"}
 
 LAYERS: list[tuple[str, ...]] = [
     (
-        *("errors", "escaping", "progress", "checks", "variants", "files", "image_files", "yaml_files", "import_order"),
-        *("_version", "__init__"),
+        *("errors", "escaping", "progress", "checks", "variants", "files", "image_files", "fast_jpeg", "yaml_files"),
+        *("import_order", "_version", "__init__"),
     ),
     ("hub", "checkpoint", "data", "drawn"),
     ("models",),
