@@ -68,27 +68,45 @@ def list_images(folder: PathLike) -> Listing:
         OSError: `folder` itself cannot be read.
     """
     found = Listing([], [])
-    listed: set[tuple[int, int]] = set()
-
-    def unreadable(error: OSError) -> None:
-        if not listed:
-            raise error
-        found.others.append(Path(error.filename))
-
-    for here, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
-        state = os.stat(here)  # noqa: PTH116 - speed
-        if (state.st_dev, state.st_ino) in listed:
-            found.others.append(Path(here))
-            folders.clear()
-            continue
-        listed.add((state.st_dev, state.st_ino))
-        folders[:] = sorted(filter(_is_shown, folders))
-        for name in filter(_is_shown, names):
-            path = Path(os.path.join(here, name))  # noqa: PTH118 - speed
-            (found.images if is_image_name(name) else found.others).append(path)
+    for path, is_image in walk_images(folder):
+        (found.images if is_image else found.others).append(Path(path))
     found.images.sort()
     found.others.sort()
     return found
+
+
+def walk_images(folder: PathLike, known: set[tuple[int, int]] | None = None) -> Iterator[tuple[str, bool]]:
+    """Yield what `list_images` lists, as path and whether it is an image, without holding more than one folder.
+
+    Args:
+        folder: is walked in sorted order: the files of a folder, then its subfolders.
+        known: device and inode of folders that are left out; those that were walked are added.
+
+    Raises:
+        OSError: `folder` itself cannot be read.
+    """
+    known = set() if known is None else known
+    listed: set[tuple[int, int]] = set()
+    unreadable: list[OSError] = []
+    for here, folders, names in os.walk(folder, onerror=unreadable.append, followlinks=True):
+        while unreadable:
+            yield unreadable.pop().filename, False
+        state = os.stat(here)  # noqa: PTH116 - speed
+        place = (state.st_dev, state.st_ino)
+        if place in listed or place in known:
+            if place in listed:
+                yield here, False
+            folders.clear()
+            continue
+        listed.add(place)
+        folders[:] = sorted(filter(_is_shown, folders))
+        for name in sorted(filter(_is_shown, names)):
+            yield os.path.join(here, name), is_image_name(name)  # noqa: PTH118 - speed
+    if unreadable and not listed:
+        raise unreadable[0]
+    for error in unreadable:
+        yield error.filename, False
+    known |= listed
 
 
 def _is_shown(name: str) -> bool:
@@ -147,13 +165,13 @@ def refuse_video(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def decoded(source: PathLike | Image.Image) -> Iterator[Image.Image]:
+def decoded(source: PathLike | Image.Image, content: bytes | None = None) -> Iterator[Image.Image]:
     """Yield an image file, or a Pillow image, as RGB, 8 bits a channel, upright.
 
     Its pixels count against `MAX_PIXELS` until the block ends: a thread waits while there is no room for its own, so
     shrink it inside, and decode nothing else there. EXIF's orientation is undone. Grey becomes three equal channels, an
     alpha channel is left out (as torchreid does), a palette is looked up, 16-bit greys are scaled to 8 bits. Of several
-    pictures in a file, the first is taken.
+    pictures in a file, the first is taken. Where `content` is given, it is the file's bytes, and `source` its name.
 
     Raises:
         ImageError: it cannot be read as a picture, for whatever reason; the message names the file.
@@ -161,7 +179,7 @@ def decoded(source: PathLike | Image.Image) -> Iterator[Image.Image]:
     with contextlib.ExitStack() as stack:
         if isinstance(source, (str, os.PathLike)):
             name = os.fspath(source)
-            image = stack.enter_context(_opened(Path(source)))
+            image = stack.enter_context(_opened(Path(source), content))
         else:
             name, image = "the image", source
         pixels = _pixels(image, name)
@@ -178,15 +196,15 @@ def decoded(source: PathLike | Image.Image) -> Iterator[Image.Image]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image | PlainJpeg]:
+def _opened(path: Path, content: bytes | None) -> Iterator[Image.Image | PlainJpeg]:
     refuse_video(path)
     try:
-        file = BufferedReader(cast(Any, open_regular(path)))
+        file: Any = BytesIO(content) if content is not None else BufferedReader(cast(Any, open_regular(path)))
     except (OSError, ValueError) as error:
         what = "no such file" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", None) or error
         raise ImageError(f"{path}: {what}; expected an image file") from None
     with file:
-        size = os.fstat(file.fileno()).st_size
+        size = os.fstat(file.fileno()).st_size if content is None else len(content)
         if size > MAX_BYTES:
             raise ImageError(f"{path}: the file has {size:,} bytes, over {MAX_BYTES:,}; expected a crop of a person")
         if size <= FAST_BYTES and agrees_with_pillow():

@@ -19,6 +19,8 @@ import osnet
 from osnet.cli.app import app
 from osnet.drawn.dataset import draw_dataset
 from osnet.inference.bulk import embed_files
+from osnet.inference.shards import embed_shards
+from osnet.inference.sources import Source
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")] + sorted(ROOT.glob("docs/*.md"))
@@ -112,6 +114,8 @@ def test_the_python_blocks_of_a_document_run(name: str, tmp_path: Path, monkeypa
     shutil.copy(first, "a.jpg")
     shutil.copy(second, "b.jpg")
     embed_files(osnet.Embedder("osnet_x0_25_drawn"), ["a.jpg", "b.jpg"], "features.npz")
+    Path("boxes.csv").write_text("path,x1,y1,x2,y2,person\na.jpg,0,0,60,120,ann\nb.jpg,,,,,bob\n")
+    embed_shards(osnet.Embedder("osnet_x0_25_drawn"), Source(["boxes.csv"]), "features")
     names = {"frame": np.zeros((300, 200, 3), np.uint8), "xyxy": [[10, 10, 60, 150], [500, 10, 560, 150]]}
     code = list(blocks(ROOT / "docs" / name, "python"))
     assert code
@@ -120,6 +124,7 @@ def test_the_python_blocks_of_a_document_run(name: str, tmp_path: Path, monkeypa
     if name == "embed.md":
         assert np.asarray(names["files"]).tolist() == ["a.jpg", "b.jpg"]
         assert names["features"].shape == (2, 512)
+        assert names["people"]["person"].to_pylist() == ["ann", "bob"]
     else:
         assert names["found"].ranking.valid_queries == 6
 

@@ -1,5 +1,7 @@
-"""``osnet embed``: image files → a file of features."""
+"""``osnet embed``: image files → a file or a folder of features."""
 
+import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -18,6 +20,7 @@ from osnet.cli.options import (
     say,
     with_fetch_options,
 )
+from osnet.errors import OptionError
 from osnet.progress import Progress
 
 
@@ -28,8 +31,19 @@ def add_to(app: typer.Typer) -> None:
 
 @with_fetch_options
 def embed(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images and folders of images.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write: .npz, .parquet or .csv.")],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Images and folders of images; to a folder also tables, lists, .tar files and - (stdin).",
+        ),
+    ],
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out", "-o", metavar="FILE|FOLDER/", help="File (.npz, .parquet, .csv) or folder of Parquet parts."
+        ),
+    ],
     model: Model = "osnet",
     backend: Backend = "auto",
     device: Annotated[str, typer.Option(help="auto (cpu), or cuda:0, tensorrt:0, ascend:0, ... by backend.")] = "auto",
@@ -43,37 +57,97 @@ def embed(
     normalize: Annotated[bool, typer.Option(help="Scale features to length 1.")] = True,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
     overwrite: Overwrite = False,
+    part_size: Annotated[Optional[int], typer.Option(help="Folder: images of a part; default 10,000.")] = None,
+    store: Annotated[Optional[str], typer.Option(help="Folder: float32 (default) or float16.")] = None,
+    shard: Annotated[
+        Optional[str], typer.Option(metavar="I/N", help="Folder: make only parts I, I+N, I+2N, ...; I from 0 to N-1.")
+    ] = None,
     *,
     fetch: dict[str, Any],
     as_json: AsJson = False,
 ) -> int:
-    """Write the features of images to a file.
+    """Write the features of images to a file, or to a folder of Parquet parts.
 
     Folders are searched with their subfolders. An image that cannot be read is named and left out, and the exit code is
-    then 1; with --strict nothing is written.
+    then 1; with --strict the command stops there. A folder is named with a / at its end, or exists; the same command
+    again continues a run that was interrupted.
     """
+    to_folder = out.endswith(("/", os.sep)) or Path(out).is_dir()
+    if to_folder and overwrite:
+        raise OptionError("--overwrite replaces a file; for new features name another folder, or remove this one")
+    given = {"--part-size": part_size, "--store": store, "--shard": shard}
+    if not to_folder and any(value is not None for value in given.values()):
+        name = next(name for name, value in given.items() if value is not None)
+        raise OptionError(f"{name} is for a folder of parts; end the output with a /: -o {out}/")
+    how: dict[str, Any] = {
+        "backend": backend, "device": device, "input": input, "precision": precision, "size": read_size(size),
+        "batch_size": batch_size, "normalize": normalize, "flip": flip, **fetch,
+    }  # fmt: skip
+    if to_folder:
+        parts = {"part_size": part_size, "store": store, "shard": shard, "strict": strict}
+        return _to_folder(inputs, Path(out), model, how, parts, as_json)
+    return _to_file(inputs, Path(out), model, how, strict, overwrite, as_json)
+
+
+def _to_folder(
+    inputs: list[Path], out: Path, model: str, how: dict[str, Any], parts: dict[str, Any], as_json: bool
+) -> int:
+    from osnet.inference.bulk import describe
+    from osnet.inference.embedder import Embedder
+    from osnet.inference.feature_folder import FAILED
+    from osnet.inference.shards import check_settings, embed_shards, parse_shard
+    from osnet.inference.sources import Source
+
+    check_settings(parts["part_size"], parts["store"])
+    parts["shard"] = (0, 1) if parts["shard"] is None else parse_shard(parts["shard"], "--shard")
+    source = Source(inputs)
+    embedder = Embedder(model, **how)
+    with Progress("embedding", "images") as progress:
+        result = embed_shards(
+            embedder,
+            source,
+            out,
+            **parts,
+            progress=progress,
+            on_failure=lambda message: say(f"osnet: left out: {message}", err=True),
+        )
+    if as_json:
+        print_json({"out": str(out), **asdict(result), "with": {**describe(embedder), **_booleans(how)}})
+    else:
+        say(
+            f"{out}: {result.written} features of {embedder.source.network} in {embedder.precision}; parts: "
+            f"{result.computed} computed, {result.there} there before, {result.parts} in all shards"
+        )
+    if result.ignored:
+        shown = ", ".join(result.examples)
+        say(f"osnet: {result.ignored} files are not images and were not used, such as {shown}", err=True)
+    if result.failed:
+        say(f"osnet: {result.failed} images could not be read and were left out; see {out / FAILED}", err=True)
+    return 1 if result.failed else 0
+
+
+def _booleans(how: dict[str, Any]) -> dict[str, bool]:
+    return {"normalized": how["normalize"], "flip": how["flip"]}
+
+
+def _to_file(
+    inputs: list[Path], out: Path, model: str, how: dict[str, Any], strict: bool, overwrite: bool, as_json: bool
+) -> int:
     from osnet.files import refuse_existing
     from osnet.image_files import find_images, unused
     from osnet.inference.bulk import describe, embed_files
     from osnet.inference.embedder import Embedder
     from osnet.inference.feature_files import check_format
+    from osnet.inference.sources import is_stream
 
     check_format(out)
+    for path in inputs:
+        if is_stream(path):
+            raise OptionError(f"{path}: tables, lists, tar files and - are written to a folder: -o FOLDER/")
     if not overwrite:
         refuse_existing(out)
     find_images(inputs)  # a wrong folder is said before any weights are fetched
-    embedder = Embedder(
-        model,
-        backend=backend,
-        device=device,
-        input=input,
-        precision=precision,
-        size=read_size(size),
-        batch_size=batch_size,
-        normalize=normalize,
-        flip=flip,
-        **fetch,
-    )
+    embedder = Embedder(model, **how)
     with Progress("embedding", "images") as progress:
         result = embed_files(
             embedder,
@@ -90,7 +164,7 @@ def embed(
                 "written": result.written,
                 "failed": list(result.failed),
                 "not_images": [str(path) for path in result.others],
-                "with": {**describe(embedder), "normalized": normalize, "flip": flip},
+                "with": {**describe(embedder), **_booleans(how)},
             }
         )
     else:

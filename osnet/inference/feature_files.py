@@ -19,7 +19,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, overload
 
 import numpy as np
 
@@ -38,6 +38,10 @@ _MOST_TIMES, _ALWAYS = 16, 64 << 20
 """A file that is read holds at most so many times its size, or so many bytes more, once unpacked."""
 
 
+Features = tuple[list[str], "NDArray[np.float32]", dict[str, str]]
+"""Names, features, and what they were made with."""
+
+
 class FeatureWriter(Protocol):
     """Takes batches of names and features."""
 
@@ -54,7 +58,9 @@ def check_format(path: str | os.PathLike[str]) -> Path:
     """
     target = Path(path)
     if target.suffix.lower() not in FORMATS:
-        raise OptionError(f"{target}: expected a name ending in one of {', '.join(FORMATS)}")
+        raise OptionError(
+            f"{target}: expected a name ending in one of {', '.join(FORMATS)}, or in / for a folder of parts"
+        )
     if not target.parent.is_dir():
         raise OptionError(f"{target}: the folder {target.parent} does not exist; make it first")
     if target.is_dir():
@@ -188,22 +194,40 @@ def _columns() -> list[str]:
     return ["file", *(f"f{i}" for i in range(FEATURE_DIM))]
 
 
-def read_features(path: str | os.PathLike[str]) -> tuple[list[str], NDArray[np.float32], dict[str, str]]:
-    """Read a file of features.
+@overload
+def read_features(path: str | os.PathLike[str], *, lazy: Literal[False] = False) -> Features: ...
+@overload
+def read_features(path: str | os.PathLike[str], *, lazy: Literal[True]) -> Any: ...
+
+
+def read_features(path: str | os.PathLike[str], *, lazy: bool = False) -> Features | Any:
+    """Read a file of features, or a folder of parts.
 
     A damaged or hostile file is refused, and takes no more memory than some times its size: what it declares to hold is
     checked before it is read. (Of a ``.parquet``, that is what its footer declares.)
 
     Args:
-        path: ``.npz``, ``.parquet`` or ``.csv``, as `osnet embed` writes them.
+        path: ``.npz``, ``.parquet`` or ``.csv``, or a folder, as `osnet embed` writes them.
+        lazy: of a folder or ``.parquet`` return a `pyarrow.dataset.Dataset`, which reads nothing yet, with all columns:
+            ``file``, ``feature`` (512 numbers), and those that the table of images had.
 
     Returns:
         The names, float32 (N, 512) in the same order, and the settings as text (see `Signature.from_dict`).
 
     Raises:
         OptionError: an unknown ending, or not such a file.
+        DataError: a folder that ``osnet embed`` did not write or has not finished, or a part of another checkpoint.
     """
     source = Path(path)
+    if source.is_dir():
+        from osnet.inference.feature_folder import whole_parts
+
+        parts = list(whole_parts(source))
+        return _dataset(parts) if lazy else _joined([read_features(part) for part in parts])
+    if lazy:
+        if source.suffix.lower() != ".parquet":
+            raise OptionError(f"{source}: lazy=True reads a folder of parts or a .parquet file")
+        return _dataset([source])
     reader = {".npz": _read_npz, ".parquet": _read_parquet, ".csv": _read_csv}.get(source.suffix.lower())
     if reader is None:
         raise OptionError(f"{source}: expected a name ending in one of {', '.join(FORMATS)}")
@@ -220,7 +244,25 @@ def read_features(path: str | os.PathLike[str]) -> tuple[list[str], NDArray[np.f
         raise OptionError(f"{source}: not a feature file of this package ({printable(reason):.300})") from error
 
 
-_Read = tuple[list[str], "NDArray[np.float32]", dict[str, str]]
+def _joined(parts: list[Features]) -> Features:
+    names = [name for part in parts for name in part[0]]
+    features: NDArray[np.float32] = np.empty((len(names), FEATURE_DIM), np.float32)
+    row = 0
+    for place, (_, rows, _) in enumerate(parts):
+        features[row : row + len(rows)] = rows
+        row += len(rows)
+        parts[place] = ([], rows[:0].copy(), parts[place][2])  # frees the rows
+    return names, features, parts[0][2]
+
+
+def _dataset(paths: list[Path]) -> Any:
+    import pyarrow as pa
+    import pyarrow.dataset
+
+    try:
+        return pyarrow.dataset.dataset([str(path) for path in paths], format="parquet")
+    except (OSError, pa.ArrowException) as error:
+        raise OptionError(f"{paths[0]}: not a feature file of this package ({printable(error):.300})") from error
 
 
 class _BadFileError(Exception):
@@ -234,7 +276,7 @@ def _check_size(declared: int, file: BinaryIO) -> None:
         raise _BadFileError(f"{size:,} bytes that declare to hold {declared:,}")
 
 
-def _read_npz(file: BinaryIO) -> _Read:
+def _read_npz(file: BinaryIO) -> Features:
     with zipfile.ZipFile(file) as archive:
         _check_size(sum(member.file_size for member in archive.infolist()), file)
         arrays = {}
@@ -274,19 +316,20 @@ def _read_npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]
     return np.frombuffer(raw, dtype).reshape(shape)
 
 
-def _read_parquet(file: BinaryIO) -> _Read:
+def _read_parquet(file: BinaryIO) -> Features:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     # Names stay in a dictionary: a long one that each row points to would else be written out for each.
     with pq.ParquetFile(file, read_dictionary=["file"]) as parquet:
         footer, schema = parquet.metadata, parquet.schema_arrow
-        if schema.names != ["file", "feature"] or schema.field("feature").type != pa.list_(pa.float32(), FEATURE_DIM):
+        kinds = [pa.list_(kind, FEATURE_DIM) for kind in (pa.float32(), pa.float16())]
+        if schema.names[:2] != ["file", "feature"] or schema.field("feature").type not in kinds:
             raise _BadFileError(f"expected the columns file and feature, the latter of {FEATURE_DIM} floats")
         # Not by column: of damaged statistics pyarrow's `column` ends the process.
         unpacked = sum(footer.row_group(i).total_byte_size for i in range(footer.num_row_groups))
         _check_size(max(footer.num_rows * 4 * FEATURE_DIM, unpacked), file)
-        table = parquet.read()
+        table = parquet.read(columns=["file", "feature"])
     stored: dict[bytes, bytes] = table.schema.metadata or {}
     about = {key.decode()[6:]: value.decode() for key, value in stored.items() if key.startswith(b"osnet.")}
     if table["file"].null_count or table["feature"].null_count:
@@ -300,7 +343,7 @@ def _read_parquet(file: BinaryIO) -> _Read:
     return names, features, about
 
 
-def _read_csv(file: BinaryIO) -> _Read:
+def _read_csv(file: BinaryIO) -> Features:
     lines = io.TextIOWrapper(file, encoding="utf-8", newline="")
     first = lines.readline()
     about = json.loads(first[2:]) if first.startswith("# ") else None

@@ -7,6 +7,7 @@ published features were made with. JPEG files are decoded whole: a reduced decod
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
@@ -59,6 +60,45 @@ def prepare(
     return _resized(load_image(image, color=color), height, width)
 
 
+def prepare_boxes(
+    path: str | os.PathLike[str],
+    boxes: Sequence[Sequence[float] | None],
+    *,
+    height: int,
+    width: int,
+    content: bytes | None = None,
+) -> list[NDArray[Any] | ImageError]:
+    """Parts of one image file as the network takes them; the file is decoded once.
+
+    Args:
+        path: of the file; only its name where `content` is given.
+        boxes: x1, y1, x2, y2 in pixels each, as for `crop_boxes`; None for the whole image.
+        height, width: of the results.
+        content: the file's bytes.
+
+    Returns:
+        For each box uint8 (height, width, 3), RGB; an `ImageError` for a box that holds no pixel.
+
+    Raises:
+        ImageError: the file cannot be read.
+    """
+    found: list[NDArray[Any] | ImageError] = []
+    with decoded(path, content) as picture:
+        for box in boxes:
+            if box is None:
+                found.append(_resized(picture, height, width))
+                continue
+            good, corners = whole_pixels(np.array([box], np.float64), *picture.size)
+            if good[0]:
+                x1, y1, x2, y2 = corners[0].tolist()
+                found.append(_resized(picture.crop((x1, y1, x2, y2)), height, width))
+            else:
+                shown = ", ".join(f"{value:g}" for value in box)
+                size = f"{picture.width}x{picture.height}"
+                found.append(ImageError(f"{os.fspath(path)}: the box {shown} holds no pixel of the {size} image"))
+    return found
+
+
 def _resized(picture: Image.Image, height: int, width: int) -> NDArray[Any]:
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.BILINEAR)
@@ -97,11 +137,7 @@ def crop_boxes(
     if frame.dtype == np.uint16:
         frame = _to_8_bits(frame)  # all of it: a dark part alone would look like 8 bits
     height, width = frame.shape[:2]
-    finite = np.isfinite(corners).all(axis=1)
-    whole = np.trunc(np.clip(np.where(finite[:, None], corners, 0), -1e9, 1e9)).astype(np.int64)
-    left, top = np.maximum(whole[:, 0], 0), np.maximum(whole[:, 1], 0)
-    right, bottom = np.minimum(whole[:, 2], width), np.minimum(whole[:, 3], height)
-    good = finite & (right > left) & (bottom > top)
+    good, whole = whole_pixels(corners, width, height)
     bad = np.flatnonzero(~good)
     if bad.size and on_bad_box == "raise":
         shown = "; ".join(f"box {i}: {', '.join(f'{v:g}' for v in corners[i])}" for i in bad[:3])
@@ -111,8 +147,16 @@ def crop_boxes(
             "are cut down to whole pixels, then x1 < x2 and y1 < y2 must hold within the frame: leave these boxes out, "
             "or set on_bad_box='nan'"
         )
-    parts = zip(good, left, top, right, bottom)
-    return [frame[y1:y2, x1:x2] if fits else None for fits, x1, y1, x2, y2 in parts]
+    return [frame[y1:y2, x1:x2] if fits else None for fits, (x1, y1, x2, y2) in zip(good, whole)]
+
+
+def whole_pixels(corners: NDArray[np.float64], width: int, height: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Boxes (N, 4) cut down to whole pixels of a frame of this size, int64 (N, 4), and which of them hold a pixel."""
+    finite = np.isfinite(corners).all(axis=1)
+    whole = np.trunc(np.clip(np.where(finite[:, None], corners, 0), -1e9, 1e9)).astype(np.int64)
+    whole[:, :2] = np.maximum(whole[:, :2], 0)
+    whole[:, 2:] = np.minimum(whole[:, 2:], (width, height))
+    return finite & (whole[:, 2] > whole[:, 0]) & (whole[:, 3] > whole[:, 1]), whole
 
 
 def check_color(color: str) -> None:
