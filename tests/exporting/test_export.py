@@ -175,7 +175,7 @@ def test_verify_needs_the_weights_that_a_file_was_made_from(tmp_path: Path) -> N
 def test_a_file_says_where_its_weights_were(tmp_path: Path) -> None:
     from osnet.checkpoint.convert import convert
 
-    convert(MODEL, tmp_path / "mine.safetensors")
+    convert(osnet.fetch(MODEL), tmp_path / "mine.safetensors")
     export(tmp_path / "mine.safetensors", tmp_path / "a.onnx", size=(128, 64))
     with pytest.raises(OptionError, match=r"was made from the file mine\.safetensors, which is not here"):
         verify(tmp_path / "a.onnx", "boxmot")
