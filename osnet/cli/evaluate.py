@@ -38,7 +38,8 @@ Models = Annotated[
     ),
 ]
 Data = Annotated[
-    list[str], typer.Option("--data", "-d", help="Folder or table of a data set; may be repeated.", show_default=False)
+    Optional[list[str]],
+    typer.Option("--data", "-d", help="Folder or table of a data set; may be repeated.", show_default=False),
 ]
 Protocol = Annotated[
     Optional[str], typer.Option(help="market1501, cuhk03 or camera-blind; default: the usual one of the data set.")
@@ -53,7 +54,7 @@ def add_to(app: typer.Typer) -> None:
 
 @with_fetch_options
 def evaluate(
-    data: Data,
+    data: Data = None,
     model: Models = None,
     dataset: Layout = "auto",
     metric: Annotated[str, typer.Option(help="cosine or euclidean (squared).")] = "cosine",
@@ -85,6 +86,12 @@ def evaluate(
         typer.Option("--report", metavar="DIR", help="Write report.html and its pictures to this folder."),
     ] = None,
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Use and keep computed features.")] = True,
+    features: Annotated[
+        Optional[list[Path]],
+        typer.Option(
+            "--features", metavar="PATH", help="Instead of --data: output of osnet embed; no image is opened."
+        ),
+    ] = None,
     *,
     fetch: dict[str, Any],
     as_json: AsJson = False,
@@ -94,9 +101,21 @@ def evaluate(
     The quick part of `osnet doctor` runs first. An image that cannot be read is named and left out. The figure that a
     card claims is printed beside the measured one.
     """
+    from osnet.evaluation.embedded import evaluate_features
     from osnet.evaluation.evaluate import evaluate_all
 
+    if bool(data) == bool(features):
+        raise OptionError("expected either --data or --features: what to evaluate on")
+    needs_images = {
+        "--model": model, "--dataset": dataset != "auto", "--flip": flip, "--distractors": distractors,
+        "--backend": backend != "auto", "--precision": precision != "auto", "--size": size, "--report": report,
+        "--calibrate": calibrate,
+    }  # fmt: skip
+    for name, used in needs_images.items():
+        if features and used:
+            raise OptionError(f"{name} does not go with --features, which are evaluated as they were embedded")
     models = model or ["osnet"]
+    data = data or []
     if calibrate and (len(models) > 1 or len(data) > 1):
         raise OptionError("--calibrate needs one model and one data set: thresholds belong to one checkpoint")
     if calibrate and size:
@@ -116,12 +135,19 @@ def evaluate(
     finished: list[tuple[Evaluation, dict[str, Any]]] = []
     try:
         with Progress("embedding", "images") as progress:
-            for result in evaluate_all(
-                models, data, dataset=dataset, metric=metric, protocol=protocol, rerank=rerank, k1=k1, k2=k2,
-                lambda_value=lambda_value, flip=flip, pool=pool, backend=backend, precision=precision, size=chosen,
-                distractors=distractors, seed=seed, cache=cache, progress=progress,
-                **fetch,
-            ):  # fmt: skip
+            how: dict[str, Any] = {
+                "metric": metric, "protocol": protocol, "rerank": rerank, "k1": k1, "k2": k2,
+                "lambda_value": lambda_value, "pool": pool, "seed": seed,
+            }  # fmt: skip
+            found = (
+                (evaluate_features(path, **how) for path in features)
+                if features
+                else evaluate_all(
+                    models, data, dataset=dataset, flip=flip, backend=backend, precision=precision, size=chosen,
+                    distractors=distractors, cache=cache, progress=progress, **how, **fetch,
+                )
+            )  # fmt: skip
+            for result in found:
                 row = result.to_dict(thresholds=thresholds or calibrate is not None or report is not None)
                 results.append(row)
                 for message in result.left_out:
@@ -183,13 +209,13 @@ def doctor(
 def _write_calibration(result: "Evaluation", path: Path) -> None:
     from osnet.evaluation.calibration import calibrate, write_calibration
 
-    if not result.weights.sha256:
+    if not result.sha256:
         raise OptionError("--calibrate needs weights from a file: the thresholds are stored with its SHA-256")
     write_calibration(
         path,
         calibrate(
             result.verification,
-            checkpoint_sha256=result.weights.sha256,
+            checkpoint_sha256=result.sha256,
             data=[text_of_name(str(result.data.root))],
             flip=result.flip,
             pool=result.pool,

@@ -113,14 +113,21 @@ def _findings(data: DataSet, quick: bool, use: str, progress: bool) -> Iterator[
             check_training_records(trainable(left), str(data.root))
         except DataError as error:
             yield Finding("error", "nothing-to-train-on", str(error))
-        yield from (replace(finding, severity="warning") for finding in _about_labels(left))
+        doubts = (*_about_labels(left), *check_files.paths(left))
+        yield from (replace(finding, severity="warning") for finding in doubts)
     else:
-        yield from _splits(left)
-        yield from _about_labels(left)
+        yield from labels(left)
+        yield from check_files.paths(left)
     yield from check_files.not_used(data)
     yield from check_files.shapes(shapes)
     if not quick:
         yield from check_files.duplicates(left.records, sizes, data.protocol, progress)
+
+
+def labels(data: DataSet) -> Iterator[Finding]:
+    """What an evaluation must know of the splits, people and cameras of `data`; no file is looked at."""
+    yield from _splits(data)
+    yield from _about_labels(data)
 
 
 def _splits(data: DataSet) -> Iterator[Finding]:
@@ -147,7 +154,6 @@ def _about_labels(data: DataSet) -> Iterator[Finding]:
     yield from _cameras(data)
     yield from _matches(data)
     yield from _balance(data)
-    yield from check_files.paths(data)
 
 
 def _overlap(data: DataSet) -> Iterator[Finding]:

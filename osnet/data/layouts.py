@@ -28,7 +28,7 @@ MSMT17_LISTS = {"train": "train", "val": "train", "query": "test", "gallery": "t
 MSMT17_FOLDERS = {"train": ("train", "mask_train_v2"), "test": ("test", "mask_test_v2")}
 SPLIT_FOLDERS = {"train": "train", "val": "val", "query": "query", "gallery": "gallery"}
 
-_MARKET_NAME = re.compile(r"(-?\d+)_c(\d+)")
+MARKET_NAME = re.compile(r"(-?\d+)_c(\d+)")
 _CAMERA_IN_NAME = re.compile(r"(?:^|[^a-z])c(?:am(?:era)?)?[_-]?(\d+)", re.IGNORECASE)
 
 
@@ -57,7 +57,7 @@ def _market_folder(folder: Path, split: str, others: list[Path]) -> list[Record]
     found = list_images(folder)
     others += found.others
     for path in found.images:
-        match = _MARKET_NAME.match(path.name)
+        match = MARKET_NAME.match(path.name)
         if match:
             records.append(Record(path, int(match[1]), int(match[2]), split))
         else:

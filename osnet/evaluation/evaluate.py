@@ -27,7 +27,7 @@ from osnet.evaluation.ranking import Nearest, Ranking, nearest, rank, rank_dista
 from osnet.evaluation.rerank import K1, K2, LAMBDA, check_settings, doubt, reranked
 from osnet.evaluation.verification import Verification, verify_pairs
 from osnet.hub.settings import QuietFetchOptions, read_settings
-from osnet.inference.embedder import Embedder, normalise
+from osnet.inference.embedder import Embedder, Signature, normalise
 from osnet.inference.feature_cache import Progress, embed_cached
 from osnet.models.load import ModelLike, read_weights
 from osnet.variants import check_size, size_text
@@ -52,7 +52,7 @@ class Evaluation:
 
     Attributes:
         model: as it was given.
-        weights: that were used; ``weights.sha256`` identifies the checkpoint.
+        weights: that were used; None for features that were read from files.
         data: the data set, without the records that were left out.
         query, gallery: the record of each feature; with pooling, the first of each tracklet. The gallery includes junk.
         query_features, gallery_features: float32 (Q, 512), (G, 512); of length 1 under ``cosine``, else as the network
@@ -67,10 +67,11 @@ class Evaluation:
         findings: one line for each warning: about the data, from the quick part of `osnet doctor`, and about re-ranking
             a small gallery.
         left_out: the error message of each image that cannot be read; these images are in no figure.
+        signature: of features that were read from files, else None.
     """
 
     model: str
-    weights: Weights = field(repr=False)
+    weights: Weights | None = field(repr=False)
     data: DataSet = field(repr=False)
     query: tuple[Record, ...] = field(repr=False)
     gallery: tuple[Record, ...] = field(repr=False)
@@ -91,6 +92,17 @@ class Evaluation:
     computed: int
     findings: tuple[str, ...]
     left_out: tuple[str, ...]
+    signature: Signature | None = None
+
+    @property
+    def network(self) -> str:
+        """Name of the network, such as ``osnet_x0_25``."""
+        return self.weights.variant.name if self.weights else self.signature.model if self.signature else ""
+
+    @property
+    def sha256(self) -> str | None:
+        """SHA-256 of the checkpoint; None for weights in memory."""
+        return self.weights.sha256 if self.weights else self.signature.sha256 if self.signature else None
 
     @property
     def mAP(self) -> float:  # noqa: N802 - the field writes it so
@@ -100,7 +112,7 @@ class Evaluation:
     @property
     def labels(self) -> dict[str, Any]:
         """Keywords of `osnet.rank`: identities and cameras of query and gallery, int64."""
-        return _labels(self.query, self.gallery)
+        return labels_of(self.query, self.gallery)
 
     @cached_property
     def verification(self) -> Verification:
@@ -143,7 +155,8 @@ class Evaluation:
         if not self.claims:
             return None
         claim, *others = self.claims
-        other_size = None if self.size == self.weights.input_size else size_text(self.size)
+        own_size = self.weights.input_size if self.weights else self.size
+        other_size = None if self.size == own_size else size_text(self.size)
         reason = why_not_comparable(claim, self.data, {**vars(self), "other_size": other_size})
         return {
             "text": claim.text,
@@ -172,8 +185,8 @@ class Evaluation:
             "rerank_settings": self.rerank_settings,
             "flip": self.flip,
             "pool": self.pool,
-            "network": self.weights.variant.name,
-            "sha256": self.weights.sha256,
+            "network": self.network,
+            "sha256": self.sha256,
             "backend": self.backend,
             "precision": self.precision,
             "size": size_text(self.size),
@@ -315,16 +328,11 @@ def evaluate_all(
                     task = tasks[place] = _checked(task.listed, {**task.bad, **bad}, pool)
                 if metric == "cosine":
                     features = normalise(features)
-                query, query_features = _pooled(task.query, features[: len(task.query)], pool)
-                gallery, gallery_features = _pooled(task.gallery, features[len(task.query) :], pool)
-                how = {**_labels(query, gallery), "protocol": task.data.protocol, "seed": seed}
-                distances, findings = None, task.findings
-                if rerank:
-                    findings = (*findings, *doubt(len(gallery), k1))
-                    distances = reranked(query_features, gallery_features, k1, k2, lambda_value, metric)
-                    ranking = rank_distances(distances, **how)
-                else:
-                    ranking = rank(query_features, gallery_features, metric=metric, **how)
+                query, query_features = pooled(task.query, features[: len(task.query)], pool)
+                gallery, gallery_features = pooled(task.gallery, features[len(task.query) :], pool)
+                how = {**labels_of(query, gallery), "protocol": task.data.protocol, "seed": seed}
+                ranking, distances = ranked(query_features, gallery_features, how, metric, settings)
+                findings = (*task.findings, *(doubt(len(gallery), k1) if rerank else ()))
                 yield Evaluation(
                     _name(model, weights), weights, task.data, query, gallery, query_features, gallery_features,
                     ranking, distances, metric, task.data.protocol, rerank, settings, flip, pool, embedder.backend,
@@ -333,6 +341,24 @@ def evaluate_all(
                 )  # fmt: skip
 
     return results()
+
+
+def ranked(
+    query: Floats, gallery: Floats, how: dict[str, Any], metric: str, settings: dict[str, float] | None
+) -> tuple[Ranking, Floats | None]:
+    """Rank features; with the `settings` of re-ranking (``k1``, ``k2``, ``lambda``) also return its distances.
+
+    Args:
+        query, gallery: float32 (Q, 512), (G, 512).
+        how: keywords of `osnet.rank_distances`: labels, ``protocol``, ``seed``.
+        metric: ``cosine`` or ``euclidean``.
+        settings: None for no re-ranking.
+    """
+    if settings is None:
+        return rank(query, gallery, metric=metric, **how), None
+    k1, k2 = int(settings["k1"]), int(settings["k2"])
+    distances = reranked(query, gallery, k1, k2, settings["lambda"], metric)
+    return rank_distances(distances, **how), distances
 
 
 class _Task(NamedTuple):
@@ -360,12 +386,13 @@ def _checked(listed: DataSet, bad: dict[Path, str], pool: str | None) -> _Task:
             f"{data.root}: pool={pool!r} needs tracklets, and this data set has none; "
             "use a csv or parquet table with the column tracklet"
         )
-    index_labels(data.protocol, **_labels(query, gallery), queries=len(query), size=len(gallery))
+    index_labels(data.protocol, **labels_of(query, gallery), queries=len(query), size=len(gallery))
     findings = (*doubts, *(finding.message for finding in report.findings))
     return _Task(data, query, gallery, findings, listed, bad)
 
 
-def _labels(query: Sequence[Record], gallery: Sequence[Record]) -> dict[str, Any]:
+def labels_of(query: Sequence[Record], gallery: Sequence[Record]) -> dict[str, Any]:
+    """Return keywords of `osnet.rank`: identities and cameras, int64."""
     return {
         "query_ids": persons(query),
         "gallery_ids": persons(gallery),
@@ -374,7 +401,7 @@ def _labels(query: Sequence[Record], gallery: Sequence[Record]) -> dict[str, Any
     }
 
 
-def _pooled(records: tuple[Record, ...], features: Floats, pool: str | None) -> tuple[tuple[Record, ...], Floats]:
+def pooled(records: tuple[Record, ...], features: Floats, pool: str | None) -> tuple[tuple[Record, ...], Floats]:
     """One record and the mean feature for each tracklet of a person and camera; images without a tracklet stay."""
     if pool is None:
         return records, features

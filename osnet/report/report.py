@@ -182,8 +182,10 @@ def _pictures(
         "roc": lambda: charts.roc(pairs, point) if pairs and point else None,
         "similarities": lambda: charts.similarities(pairs, point) if pairs and point else None,
         "identities": lambda: identity_map(evaluation, [*confused, *shown]),
-        "activation": lambda: activation.draw(
-            evaluation.weights, paths, [*map(text_of_name, captions)], evaluation.size
+        "activation": lambda: (
+            activation.draw(evaluation.weights, paths, [*map(text_of_name, captions)], evaluation.size)
+            if evaluation.weights
+            else None
         ),
     }
     made, failed = dict.fromkeys(draw, b""), []
@@ -266,8 +268,8 @@ def _how(evaluation: Evaluation, summary: dict[str, Any]) -> list[tuple[str, str
     cameras = len({record.camera for record in (*evaluation.query, *evaluation.gallery)} - {None})
     rows = [
         ("model", evaluation.model),
-        ("network", evaluation.weights.variant.name),
-        ("checkpoint SHA-256", evaluation.weights.sha256 or "none: weights in memory"),
+        ("network", evaluation.network),
+        ("checkpoint SHA-256", evaluation.sha256 or "none: weights in memory"),
         ("data set", f"{evaluation.data.root} ({evaluation.data.name})"),
         ("images", f"{len(evaluation.query):,} queries, gallery of {len(evaluation.gallery):,}, {cameras} cameras"),
         ("protocol", evaluation.protocol),
