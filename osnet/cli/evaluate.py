@@ -34,7 +34,10 @@ Layout = Annotated[
 Models = Annotated[
     Optional[list[str]],
     typer.Option(
-        "--model", "-m", help="An alias, a hub uid, a card (.md) or weights (.ckpt .pth ...); may be repeated."
+        "--model",
+        "-m",
+        help="An alias, a hub uid, a card (.md), weights (.ckpt .pth ...) or an exported network (.onnx .xml); may be "
+        "repeated.",
     ),
 ]
 Data = Annotated[
@@ -73,6 +76,10 @@ def evaluate(
     backend: Backend = "auto",
     precision: Precision = "auto",
     size: Size = None,
+    input: Annotated[
+        Optional[str],
+        typer.Option(help="What an exported network from elsewhere takes: normalized, unit or bytes."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of randomly drawn query and gallery splits.")] = 0,
     thresholds: Annotated[
         bool,
@@ -144,7 +151,7 @@ def evaluate(
                 if features
                 else evaluate_all(
                     models, data, dataset=dataset, flip=flip, backend=backend, precision=precision, size=chosen,
-                    distractors=distractors, cache=cache, progress=progress, **how, **fetch,
+                    input=input, distractors=distractors, cache=cache, progress=progress, **how, **fetch,
                 )
             )  # fmt: skip
             for result in found:

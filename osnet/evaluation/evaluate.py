@@ -29,7 +29,8 @@ from osnet.evaluation.verification import Verification, verify_pairs
 from osnet.hub.settings import QuietFetchOptions, read_settings
 from osnet.inference.embedder import Embedder, Signature, normalise
 from osnet.inference.feature_cache import Progress, embed_cached
-from osnet.models.load import ModelLike, read_weights
+from osnet.models.artefact import Artefact
+from osnet.models.load import ModelLike, read_model
 from osnet.variants import check_size, size_text
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Evaluation:
 
     Attributes:
         model: as it was given.
-        weights: that were used; None for features that were read from files.
+        weights: that were used; None for an exported network, and for features that were read from files.
         data: the data set, without the records that were left out.
         query, gallery: the record of each feature; with pooling, the first of each tracklet. The gallery includes junk.
         query_features, gallery_features: float32 (Q, 512), (G, 512); of length 1 under ``cosine``, else as the network
@@ -67,7 +68,7 @@ class Evaluation:
         findings: one line for each warning: about the data, from the quick part of `osnet doctor`, and about re-ranking
             a small gallery.
         left_out: the error message of each image that cannot be read; these images are in no figure.
-        signature: of features that were read from files, else None.
+        signature: of an exported network's features, or of those that were read from files; None with `weights`.
     """
 
     model: str
@@ -218,6 +219,7 @@ def evaluate(
     backend: str = "auto",
     precision: str = "auto",
     size: tuple[int, int] | None = None,
+    input: str | None = None,
     distractors: bool = False,
     seed: int = 0,
     cache: bool = True,
@@ -230,7 +232,8 @@ def evaluate(
     doctor`. An image that cannot be read is left out, see `Evaluation.left_out`.
 
     Args:
-        model: any model reference (see `osnet.read_weights`), such as `Weights` or a network in memory.
+        model: any model reference (see `osnet.read_weights`), such as `Weights` or a network in memory; or an exported
+            network (``.onnx``, ``.xml``, ``.mindir``).
         data: folder or table of a data set, or a `DataSet`.
         dataset: its layout; ``auto`` detects it.
         metric: ``cosine`` or ``euclidean`` (squared; of features as the network gives them).
@@ -239,7 +242,7 @@ def evaluate(
         k1, k2, lambda_value: as `osnet.rerank`; without `rerank` they have no effect.
         flip: average features with those of the mirror image.
         pool: ``mean``: one feature for each tracklet; the data set must have tracklets.
-        backend, precision, size: as `osnet.Embedder`.
+        backend, precision, size, input: as `osnet.Embedder`.
         distractors: add the 500,000 of Market-1501.
         seed: of the division into query and gallery where the data has none, and of ``cuhk03``'s gallery shots.
         cache: use features that were computed before, and keep those that are computed now.
@@ -268,7 +271,7 @@ def evaluate(
         evaluate_all(
             [model], [data], dataset=dataset, metric=metric, protocol=protocol, rerank=rerank, k1=k1, k2=k2,
             lambda_value=lambda_value, flip=flip, pool=pool, backend=backend, precision=precision, size=size,
-            distractors=distractors, seed=seed, cache=cache, progress=progress, **fetch,
+            input=input, distractors=distractors, seed=seed, cache=cache, progress=progress, **fetch,
         )
     )  # fmt: skip
 
@@ -289,6 +292,7 @@ def evaluate_all(
     backend: str = "auto",
     precision: str = "auto",
     size: tuple[int, int] | None = None,
+    input: str | None = None,
     distractors: bool = False,
     seed: int = 0,
     cache: bool = True,
@@ -314,12 +318,16 @@ def evaluate_all(
         listed = one if isinstance(one, DataSet) else load_records(one, dataset, seed=seed, distractors=distractors)
         listed = replace(listed, protocol=protocol or listed.protocol)
         tasks.append(_checked(listed, check_files.sizes(listed)[1], pool))  # without missing and empty files
-    all_weights = [read_weights(model, **fetch) for model in models]
+    sources = [read_model(model, values=input, **fetch) for model in models]
     settings = {"k1": k1, "k2": k2, "lambda": lambda_value} if rerank else None
 
     def results() -> Iterator[Evaluation]:
-        for model, weights in zip(models, all_weights):
-            embedder = Embedder(weights, backend=backend, precision=precision, size=size, flip=flip, normalize=False)
+        for model, source in zip(models, sources):
+            exported = isinstance(source, Artefact)
+            embedder = Embedder(
+                source.path if isinstance(source, Artefact) else source,
+                backend=backend, precision=precision, size=size, input=input, flip=flip, normalize=False,
+            )  # fmt: skip
             for place, task in enumerate(tasks):
                 paths = [record.path for record in (*task.query, *task.gallery)]
                 features, computed, bad = embed_cached(embedder, paths, store, progress)
@@ -333,11 +341,12 @@ def evaluate_all(
                 how = {**labels_of(query, gallery), "protocol": task.data.protocol, "seed": seed}
                 ranking, distances = ranked(query_features, gallery_features, how, metric, settings)
                 findings = (*task.findings, *(doubt(len(gallery), k1) if rerank else ()))
+                sha256 = source.checkpoint_sha256 if isinstance(source, Artefact) else source.sha256
                 yield Evaluation(
-                    _name(model, weights), weights, task.data, query, gallery, query_features, gallery_features,
+                    _name(model, source), None if isinstance(source, Artefact) else source, task.data, query, gallery, query_features, gallery_features,
                     ranking, distances, metric, task.data.protocol, rerank, settings, flip, pool, embedder.backend,
-                    embedder.precision, embedder.size, claims_of(model, weights.sha256), computed, findings,
-                    tuple(task.bad.values()),
+                    embedder.precision, embedder.size, claims_of(model, sha256), computed, findings,
+                    tuple(task.bad.values()), embedder.signature if exported else None,
                 )  # fmt: skip
 
     return results()
@@ -413,11 +422,11 @@ def pooled(records: tuple[Record, ...], features: Floats, pool: str | None) -> t
     return tuple(records[places[0]] for places in groups.values()), means.astype(np.float32)
 
 
-def _name(model: ModelLike, weights: Weights) -> str:
+def _name(model: ModelLike, source: Weights | Artefact) -> str:
     if isinstance(model, (str, os.PathLike)):
         return os.fspath(model)
     uid = getattr(model, "uid", None)
-    return str(uid or weights.source or weights.variant.name)
+    return str(uid or source.source or source.network)
 
 
 def last_part(reference: str) -> str:

@@ -10,6 +10,7 @@ References: Zhou et al., ICCV 2019 and TPAMI 2021; batch norm folding as in Jaco
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -27,13 +28,21 @@ class Operations(Protocol):
     """What a graph is built from. A tensor is whatever the implementation takes for one; images are NCHW."""
 
     def convolution(
-        self, x: Any, kernel: NDArray[Any], bias: NDArray[Any] | None, *, stride: int, padding: int, depthwise: bool
+        self,
+        name: str,
+        x: Any,
+        kernel: NDArray[Any],
+        bias: NDArray[Any] | None,
+        *,
+        stride: int,
+        padding: int,
+        depthwise: bool,
     ) -> Any:
-        """`kernel` (out, in / groups, height, width), `bias` (out,)."""
+        """`kernel` (out, in / groups, height, width), `bias` (out,); the node is called `name`."""
         ...
 
-    def dense(self, x: Any, weight: NDArray[Any], bias: NDArray[Any]) -> Any:
-        """x (B, in), `weight` (out, in), `bias` (out,) → (B, out)."""
+    def dense(self, name: str, x: Any, weight: NDArray[Any], bias: NDArray[Any]) -> Any:
+        """x (B, in), `weight` (out, in), `bias` (out,) → (B, out); the node is called `name`."""
         ...
 
     def instance_norm(self, x: Any, gain: NDArray[Any], shift: NDArray[Any], epsilon: float) -> Any: ...
@@ -87,6 +96,7 @@ class _Layers:
         self.operations = operations
         self.variant = weights.variant
         self._arrays = weights.arrays
+        self._used: Counter[str] = Counter()
 
     def conv(
         self, x: Any, prefix: str, *, norm: str = "", stride: int = 1, padding: int = 0, depthwise: bool = False
@@ -97,14 +107,16 @@ class _Layers:
         if norm:
             scale, bias = self._fold(norm)
             kernel = (kernel.astype(np.float64) * scale.reshape(-1, 1, 1, 1)).astype(np.float32)
-        return self.operations.convolution(x, kernel, bias, stride=stride, padding=padding, depthwise=depthwise)
+        return self.operations.convolution(
+            self._name(prefix), x, kernel, bias, stride=stride, padding=padding, depthwise=depthwise
+        )
 
     def dense(self, x: Any, prefix: str, norm: str) -> Any:
         """A dense layer with the batch norm `norm` folded in."""
         scale, shift = self._fold(norm)
         weight = self._arrays[f"{prefix}.weight"].astype(np.float64) * scale[:, None]
         bias = self._arrays[f"{prefix}.bias"] * scale + shift
-        return self.operations.dense(x, weight, bias)
+        return self.operations.dense(self._name(prefix), x, weight, bias)
 
     def instance_norm(self, x: Any, prefix: str) -> Any:
         gain, shift = self._arrays[f"{prefix}.gamma"], self._arrays[f"{prefix}.beta"]
@@ -112,6 +124,11 @@ class _Layers:
 
     def relu(self, x: Any) -> Any:
         return self.operations.relu(x)
+
+    def _name(self, prefix: str) -> str:
+        """`prefix`, and from its second use (the four streams of a block share one gate) a number after it."""
+        self._used[prefix] += 1
+        return prefix if self._used[prefix] == 1 else f"{prefix}.{self._used[prefix]}"
 
     def _fold(self, norm: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Scale and shift, float64, that the batch norm `norm` comes to with its moving statistics."""

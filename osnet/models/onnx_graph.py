@@ -102,20 +102,29 @@ class _OnnxOperations:
         self.constants: list[Any] = []
 
     def convolution(
-        self, x: Any, kernel: NDArray[Any], bias: NDArray[Any] | None, *, stride: int, padding: int, depthwise: bool
+        self,
+        name: str,
+        x: Any,
+        kernel: NDArray[Any],
+        bias: NDArray[Any] | None,
+        *,
+        stride: int,
+        padding: int,
+        depthwise: bool,
     ) -> Any:
         arrays = [kernel] if bias is None else [kernel, bias]
         return self._node(
             "Conv",
             [x, *map(self._constant, arrays)],
+            name,
             kernel_shape=kernel.shape[2:],
             strides=[stride, stride],
             pads=[padding] * 4,
             group=len(kernel) if depthwise else 1,
         )
 
-    def dense(self, x: Any, weight: NDArray[Any], bias: NDArray[Any]) -> Any:
-        return self._node("Gemm", [x, self._constant(weight), self._constant(bias)], transB=1)
+    def dense(self, name: str, x: Any, weight: NDArray[Any], bias: NDArray[Any]) -> Any:
+        return self._node("Gemm", [x, self._constant(weight), self._constant(bias)], name, transB=1)
 
     def instance_norm(self, x: Any, gain: NDArray[Any], shift: NDArray[Any], epsilon: float) -> Any:
         return self._node("InstanceNormalization", [x, self._constant(gain), self._constant(shift)], epsilon=epsilon)
@@ -160,8 +169,8 @@ class _OnnxOperations:
     def cast(self, x: Any, kind: int) -> Any:
         return self._node("Cast", [x], to=kind)
 
-    def _node(self, kind: str, inputs: list[Any], **attributes: Any) -> str:
-        output = f"{kind.lower()}_{len(self.nodes)}"
+    def _node(self, kind: str, inputs: list[Any], name: str = "", **attributes: Any) -> str:
+        output = name or f"{kind.lower()}_{len(self.nodes)}"
         self.nodes.append(self._onnx.helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 

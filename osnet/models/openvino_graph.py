@@ -112,7 +112,15 @@ class _OpenVINOOperations:
         self._interpolate = openvino.opset11.interpolate
 
     def convolution(
-        self, x: Any, kernel: NDArray[Any], bias: NDArray[Any] | None, *, stride: int, padding: int, depthwise: bool
+        self,
+        name: str,
+        x: Any,
+        kernel: NDArray[Any],
+        bias: NDArray[Any] | None,
+        *,
+        stride: int,
+        padding: int,
+        depthwise: bool,
     ) -> Any:
         strides, pads, dilations = [stride, stride], [padding, padding], [1, 1]
         if depthwise:
@@ -120,10 +128,12 @@ class _OpenVINOOperations:
             y = self._op.group_convolution(x, self._constant(groups), strides, pads, pads, dilations)
         else:
             y = self._op.convolution(x, self._constant(kernel), strides, pads, pads, dilations)
+        y.set_friendly_name(name)
         return y if bias is None else self._op.add(y, _channels(bias))
 
-    def dense(self, x: Any, weight: NDArray[Any], bias: NDArray[Any]) -> Any:
+    def dense(self, name: str, x: Any, weight: NDArray[Any], bias: NDArray[Any]) -> Any:
         y = self._op.matmul(x, self._constant(weight), False, True)
+        y.set_friendly_name(name)
         return self._op.add(y, bias.astype(np.float32).reshape(1, -1))
 
     def instance_norm(self, x: Any, gain: NDArray[Any], shift: NDArray[Any], epsilon: float) -> Any:

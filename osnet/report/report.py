@@ -116,6 +116,7 @@ def write_report(
         version=__version__,
         model=model,
         data=data,
+        with_weights=evaluation.weights is not None,
         summary=summary,
         groups=[
             {"name": name, "rows": _rows(evaluation, queries, list_length)}

@@ -87,6 +87,23 @@ def test_table_calibration_and_report(checkpoint: Path, market: Path, tmp_path: 
     assert (tmp_path / "report" / "report.html").stat().st_size > 100_000
 
 
+def test_an_exported_network_is_scored_itself(checkpoint: Path, market: Path, tmp_path: Path) -> None:
+    file = tmp_path / "own.xml"
+    assert osnet("export", checkpoint, file).returncode == 0
+    run = osnet("eval", "-m", checkpoint, "-m", file, "-d", market, "--report", tmp_path / "report", "--json")
+    assert run.returncode == 0, run.stderr
+    weights, exported = json.loads(run.stdout)["results"]
+    assert exported["model"] == str(file)
+    for key in ("mAP", "cmc", "network", "sha256", "size"):
+        assert exported[key] == weights[key]
+    needs_weights = "Activation maps need the weights"
+    assert needs_weights not in (tmp_path / "report" / "1" / "report.html").read_text()
+    page = (tmp_path / "report" / "2" / "report.html").read_text()
+    assert needs_weights in page
+    assert "could not be drawn" not in page
+    assert not (tmp_path / "report" / "2" / "activation.png").exists()
+
+
 def test_names_that_are_not_utf_8_from_end_to_end(checkpoint: Path, tmp_path: Path) -> None:
     """An archive with Latin-1 names, as it is unpacked on Linux."""
     accent = os.fsdecode(b"\xe9")
