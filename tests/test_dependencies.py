@@ -38,7 +38,14 @@ def test_what_is_imported_is_declared_and_the_reverse() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["eval"], *extras["fast"], *extras["onnx"], *extras["mindspore"]]
+    wanted = [
+        *project["dependencies"],
+        *extras["eval"],
+        *extras["fast"],
+        *extras["onnx"],
+        *extras["int8"],
+        *extras["mindspore"],
+    ]
     names = {re.match(r"[\w.-]+", line).group() for line in wanted}  # type: ignore[union-attr]
     declared = {NAME_OF.get(name, name) for name in names}
     used = imported() - sys.stdlib_module_names

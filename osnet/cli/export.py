@@ -19,6 +19,9 @@ from osnet.cli.options import (
 if TYPE_CHECKING:
     from osnet.exporting.verify import Verification
 
+if TYPE_CHECKING:
+    from osnet.exporting.export import Export
+
 Images = Annotated[
     Optional[list[Path]],
     typer.Option("--images", metavar="PATH", help="Images or folders to compare on; default: drawn people."),
@@ -47,8 +50,11 @@ def export(
     batch: Annotated[
         Optional[str], typer.Option(metavar="N[,N]", help="Images at once; default: any number. Several: a file each.")
     ] = None,
-    precision: Annotated[str, typer.Option(help="fp32 or fp16.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8 (.xml, with --images).")] = "fp32",
     images: Images = None,
+    data: Annotated[
+        Optional[Path], typer.Option(help="A data set: print the file's size and mAP beside those of the model.")
+    ] = None,
     overwrite: Overwrite = False,
     *,
     fetch: dict[str, Any],
@@ -74,14 +80,31 @@ def export(
         )
         for path, count in _batches(out, batch)
     ]
+    scores = [{} if data is None else _scores(model, result, data, fetch) for result in results]
     if as_json:
-        print_json([result.to_dict() for result in results] if len(results) > 1 else results[0].to_dict())
+        rows = [{**result.to_dict(), **score} for result, score in zip(results, scores)]
+        print_json(rows if len(rows) > 1 else rows[0])
         return
     for result in results:
         say(
             f"{', '.join(map(str, result.files))}: {result.precision}, cosine to osnet embed on {result.images} "
             f"images: mean {result.mean_cosine:.6f}, least {result.least_cosine:.6f}"
         )
+    for score in filter(None, scores):
+        of_file, of_model = 100 * score["mAP"], 100 * score["model_mAP"]
+        say(
+            f"{score['bytes']:,} bytes; mAP {of_file:.2f} %, of the model in fp32 {of_model:.2f} %: "
+            f"{of_file - of_model:+.2f} points"
+        )
+
+
+def _scores(model: str, result: "Export", data: Path, fetch: dict[str, Any]) -> dict[str, Any]:
+    """Size of the exported files, and mAP of the file and of `model` on `data`."""
+    from osnet.evaluation.evaluate import evaluate
+
+    found, whole = (evaluate(one, data, size=result.input_format.size, **fetch) for one in (result.path, model))
+    exported = [file for file in result.files if file.stem == result.path.stem]
+    return {"bytes": sum(file.stat().st_size for file in exported), "mAP": found.mAP, "model_mAP": whole.mAP}
 
 
 def _batches(out: Path, batch: Optional[str]) -> list[tuple[Path, Optional[int]]]:

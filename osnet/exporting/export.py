@@ -16,6 +16,7 @@ from osnet._version import __version__
 from osnet.checks import check_choice
 from osnet.errors import ImageError, OptionError, VerificationError
 from osnet.exporting.consumers import get_consumer
+from osnet.exporting.quantise import MOST_IMAGES, quantise
 from osnet.exporting.running import run_file
 from osnet.files import PathLike, atomic_file, refuse_existing
 from osnet.inference.embedder import Embedder
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from osnet.checkpoint.weights import Weights
     from osnet.hub.settings import FetchOptions
 
-PRECISIONS = ("fp32", "fp16")
-LEAST_COSINE = {"fp32": 0.99999, "fp16": 0.9999}
+PRECISIONS = ("fp32", "fp16", "int8")
+LEAST_COSINE = {"fp32": 0.99999, "fp16": 0.9999, "int8": 0.95}
 """What the features of each image must agree with `Embedder` in fp32 by; for ``any_size``, whose resize is another
 implementation, at most `LEAST_COSINE_RESIZED`."""
 LEAST_COSINE_RESIZED = 0.999
@@ -104,8 +105,10 @@ def export(
             ``layout="nhwc"``.
         size: height and width of the input; None for the size that the checkpoint was trained at.
         batch: images at once; None for any number, or 1 for ``.mindir``.
-        precision: ``fp32`` or ``fp16``. OpenVINO's fp16 keeps the weights in float16 and computes in float32 on CPU.
-        images: paths, PIL images or arrays to compare the features on; None for drawn people.
+        precision: ``fp32``, ``fp16`` or ``int8``. OpenVINO's fp16 keeps the weights in float16 and computes in float32
+            on CPU. int8 is for ``.xml`` and needs `images`, on which it is calibrated.
+        images: paths, PIL images or arrays to compare the features on; None for drawn people. Of more than 300, 300
+            are used, evenly spaced.
         overwrite: replace files that are there.
         **fetch: keywords of `osnet.fetch`.
 
@@ -129,20 +132,21 @@ def export(
             refuse_existing(file)
     weights = read_weights(model, **fetch)
     input_format = replace(input_format, size=weights.input_size if size is None else check_size(size))
-    pictures = [np.asarray(load_image(image)) for image in images] if images is not None else draw_people(DRAWN_IMAGES)
-    if not pictures:
-        raise ImageError("images: expected at least one image to compare the features on, got none")
+    if precision == "int8" and images is None:
+        raise ImageError("int8 is calibrated on images like those it will see: give them as images=... (--images)")
+    pictures = read_pictures(images)
     metadata = {
         **input_format.to_dict(),
         "network": weights.network,
         "model": _reference(model),
         "checkpoint_sha256": weights.sha256 or "",
         "precision": precision,
+        **({"calibrated_on": f"{len(pictures)} images"} if precision == "int8" else {}),
         "osnet_version": __version__,
     }
     with tempfile.TemporaryDirectory(prefix="osnet-export-") as folder:
         private = Path(folder) / final.name
-        _WRITERS[suffix](_Job(weights, private, input_format, precision, metadata))
+        _WRITERS[suffix](_Job(weights, private, input_format, precision, metadata, pictures))
         found = _compared(weights, private, input_format, pictures)
         bound = min(LEAST_COSINE[precision], LEAST_COSINE_RESIZED if any_size else 1)
         if not found.min() >= bound:  # also where it is NaN
@@ -161,6 +165,20 @@ def export(
         least_cosine=float(found.min()),
         mean_cosine=float(found.mean()),
     )
+
+
+def read_pictures(images: Sequence[ImageLike] | None) -> list[NDArray[np.uint8]]:
+    """`images`, at most 300 of them, as arrays (h, w, 3) in RGB; drawn people for None.
+
+    Raises:
+        ImageError: none, or one that cannot be read.
+    """
+    if images is None:
+        return draw_people(DRAWN_IMAGES)
+    if not len(images):
+        raise ImageError("images: expected at least one image to compare the features on, got none")
+    places = np.unique(np.linspace(0, len(images) - 1, MOST_IMAGES).round().astype(int))
+    return [np.asarray(load_image(images[place])) for place in places]
 
 
 def draw_people(count: int) -> list[NDArray[np.uint8]]:
@@ -259,11 +277,14 @@ class _Job:
     input_format: InputFormat
     precision: str
     metadata: dict[str, str]
+    pictures: list[NDArray[np.uint8]]
 
 
 def _write_onnx(job: _Job) -> None:
     from osnet.models.onnx_graph import build_onnx
 
+    if job.precision == "int8":
+        raise OptionError("precision 'int8' is written as OpenVINO's .xml; expected fp32 or fp16 for .onnx")
     half = job.precision == "fp16"
     model = build_onnx(job.weights, job.input_format, half=half, metadata=_prefixed(job.metadata))
     job.path.write_bytes(model.SerializeToString())
@@ -273,6 +294,8 @@ def _write_openvino(job: _Job) -> None:
     from osnet.models.openvino_graph import build_openvino, import_openvino
 
     graph = build_openvino(job.weights, job.input_format)
+    if job.precision == "int8":
+        graph = quantise(graph, job.input_format, job.pictures)
     for key, value in job.metadata.items():
         graph.set_rt_info(value, [METADATA, key])
     import_openvino().save_model(graph, str(job.path), compress_to_fp16=job.precision == "fp16")

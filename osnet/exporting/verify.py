@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from osnet.errors import ImageError, OptionError, VerificationError
+from osnet.errors import OptionError, VerificationError
 from osnet.exporting.consumers import Consumer, get_consumer
-from osnet.exporting.export import DRAWN_IMAGES, cosines, draw_people
+from osnet.exporting.export import cosines, read_pictures
 from osnet.exporting.running import open_file
 from osnet.files import PathLike
 from osnet.inference.embedder import Embedder
-from osnet.inference.images import ImageLike, load_image
+from osnet.inference.images import ImageLike
 from osnet.models.artefact import SUFFIXES, Interface, artefact_kind, read_interface, shape_text
 from osnet.models.input_format import VALUES
 from osnet.models.load import ModelLike, names_weights_file, read_weights
@@ -103,9 +103,7 @@ def verify(
         raise OptionError(f"expected a file ending in {', '.join(SUFFIXES)}, got {str(path)!r}")
     interface = read_interface(path)
     weights = _weights(path, interface, model, fetch)
-    pictures = [np.asarray(load_image(image)) for image in images] if images is not None else draw_people(DRAWN_IMAGES)
-    if not pictures:
-        raise ImageError("images: expected at least one image to compare the features on, got none")
+    pictures = read_pictures(images)
     sides = interface.shape[1:3] if program.layout == "nhwc" else interface.shape[2:4]
     size = program.size(path, (sides[0], sides[1]) if len(sides) == 2 else (None, None))
     run = _Replay(path, program, interface, size)
