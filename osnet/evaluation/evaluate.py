@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import numpy as np
 
+from osnet.checkpoint.weights import Weights
 from osnet.checks import check_bool, check_choice
 from osnet.data import check_files
 from osnet.data.doctor import examine
@@ -36,7 +37,6 @@ from osnet.variants import check_size, size_text
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from osnet.checkpoint.weights import Weights
 
 DataLike = Union[str, "os.PathLike[str]", DataSet]
 
@@ -323,7 +323,7 @@ def evaluate_all(
 
     def results() -> Iterator[Evaluation]:
         for model, source in zip(models, sources):
-            exported = isinstance(source, Artefact)
+            weights = source if isinstance(source, Weights) else None
             embedder = Embedder(
                 source.path if isinstance(source, Artefact) else source,
                 backend=backend, precision=precision, size=size, input=input, flip=flip, normalize=False,
@@ -341,12 +341,13 @@ def evaluate_all(
                 how = {**labels_of(query, gallery), "protocol": task.data.protocol, "seed": seed}
                 ranking, distances = ranked(query_features, gallery_features, how, metric, settings)
                 findings = (*task.findings, *(doubt(len(gallery), k1) if rerank else ()))
-                sha256 = source.checkpoint_sha256 if isinstance(source, Artefact) else source.sha256
+                signature = None if weights else embedder.signature
+                sha256 = signature.sha256 if signature else source.sha256
                 yield Evaluation(
-                    _name(model, source), None if isinstance(source, Artefact) else source, task.data, query, gallery, query_features, gallery_features,
+                    _name(model, source), weights, task.data, query, gallery, query_features, gallery_features,
                     ranking, distances, metric, task.data.protocol, rerank, settings, flip, pool, embedder.backend,
                     embedder.precision, embedder.size, claims_of(model, sha256), computed, findings,
-                    tuple(task.bad.values()), embedder.signature if exported else None,
+                    tuple(task.bad.values()), signature,
                 )  # fmt: skip
 
     return results()
