@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from osnet.checkpoint.weights import Weights
     from osnet.data.load import load_records
     from osnet.errors import OsnetError
+    from osnet.evaluation.clustering import cluster
     from osnet.evaluation.evaluate import Evaluation, evaluate
     from osnet.evaluation.ranking import Ranking, rank, rank_distances
     from osnet.evaluation.rerank import rerank
@@ -43,6 +44,7 @@ _HOMES = {
     "Run": "osnet.training.run",
     "TrainConfig": "osnet.training.config",
     "Weights": "osnet.checkpoint.weights",
+    "cluster": "osnet.evaluation.clustering",
     "convert": "osnet.checkpoint.convert",
     "create_model": "osnet.models.load",
     "evaluate": "osnet.evaluation.evaluate",
@@ -75,6 +77,7 @@ __all__ = [
     "TrainConfig",
     "Weights",
     "__version__",
+    "cluster",
     "convert",
     "create_model",
     "evaluate",

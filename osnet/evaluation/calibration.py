@@ -14,6 +14,7 @@ from osnet._version import __version__
 from osnet.errors import DataError
 from osnet.evaluation.verification import FALSE_POSITIVE_RATES, OperatingPoint, Verification
 from osnet.files import atomic_write
+from osnet.inference.embedder import Signature
 
 FORMAT = "osnet-calibration-1"
 
@@ -144,6 +145,42 @@ def read_calibration(path: str | os.PathLike[str]) -> Calibration:
         _check(point, OperatingPoint, f"{name}, thresholds")
     points = tuple(OperatingPoint(**point) for point in content.pop("thresholds"))
     return Calibration(**{**content, "data": tuple(content["data"]), "thresholds": points})
+
+
+def threshold_for(path: str | os.PathLike[str], signature: Signature, fpr: float) -> float:
+    """Read the threshold for features of `signature` from a calibration file.
+
+    Args:
+        path: file that `write_calibration` wrote.
+        signature: of the features that are to be compared.
+        fpr: false positive rate, one of those in the file.
+
+    Returns:
+        The least cosine similarity at which two images count as one person.
+
+    Raises:
+        DataError: not a calibration file; it was measured with another checkpoint, precision, metric or flip setting,
+            or on pooled tracklets; or it has no threshold for this rate.
+    """
+    name = repr(os.fspath(path))
+    found = read_calibration(path)
+    problems = [
+        f"{what} {theirs} (features: {ours})"
+        for what, theirs, ours in (
+            ("checkpoint", found.checkpoint_sha256[:12], signature.sha256[:12]),
+            ("precision", found.precision or signature.precision, signature.precision),
+            ("flip", found.flip, signature.flip),
+            ("metric", found.metric, "cosine"),
+            ("pool", found.pool, None),
+        )
+        if theirs != ours
+    ]
+    if problems:
+        raise DataError(
+            f"calibration {name} is not for these features; it was measured with {', '.join(problems)}; "
+            "measure a threshold for them with `osnet eval --calibrate`"
+        )
+    return found.threshold(fpr)
 
 
 _KINDS: dict[str, tuple[type, ...]] = {

@@ -31,6 +31,7 @@ BLOCK_BYTES = 512 * 2**20
 BLOCK_ROWS = 512
 """Maximum rows of a block: more do not make the matrix product faster."""
 
+_LARGEST = float(np.finfo(np.float32).max)
 _CACHE_FLOATS = 2**17  # entries of a block that stay in the cache over the steps after the product
 
 
@@ -51,26 +52,41 @@ def check_pair(query: Any, gallery: Any, metric: str) -> tuple[Floats, Floats]:
             large for ``euclidean``.
     """
     check_choice("metric", metric, METRICS)
-    query, gallery = _as_floats(query, "query"), _as_floats(gallery, "gallery")
+    query, gallery = check_features(query, "query"), check_features(gallery, "gallery")
     if query.shape[1] != gallery.shape[1]:
         raise DataError(
             f"query features are {query.shape[1]} wide, gallery features {gallery.shape[1]}: "
             "both must come from one model"
         )
-    for what, features in (("query", query), ("gallery", gallery)):
-        norms = squared_norms(features)
-        finite = np.isfinite(norms)  # squares of float32 do not overflow float64
-        if not finite.all():
-            raise DataError(
-                f"{what} features hold NaN or infinity, first in row {int(np.argmin(finite))} of {len(features)}: "
-                "check the weights and the image behind it"
-            )
-        # two features as long as the longest may point away from each other
-        if metric == "euclidean" and norms.max() > float(np.finfo(np.float32).max) / 4:
-            raise DataError(
-                "features are too large for squared Euclidean distances in float32: scale them, or use metric='cosine'"
-            )
+    # two features as long as the longest may point away from each other
+    if metric == "euclidean" and max(squared_norms(query).max(), squared_norms(gallery).max()) > _LARGEST / 4:
+        raise DataError(
+            "features are too large for squared Euclidean distances in float32: scale them, or use metric='cosine'"
+        )
     return query, gallery
+
+
+def check_features(features: Any, what: str) -> Floats:
+    """Check one set of features.
+
+    Args:
+        features: array (N, D), any float or integer type.
+        what: they are, for the message.
+
+    Returns:
+        A C-contiguous float32 array; such an array is not copied.
+
+    Raises:
+        DataError: features that are empty, not an array of numbers (N, D), of different widths, or not finite.
+    """
+    checked = _as_floats(features, what)
+    finite = np.isfinite(squared_norms(checked))  # squares of float32 do not overflow float64
+    if not finite.all():
+        raise DataError(
+            f"{what} features hold NaN or infinity, first in row {int(np.argmin(finite))} of {len(checked)}: "
+            "check the weights and the image behind it"
+        )
+    return checked
 
 
 def _as_floats(features: Any, what: str) -> Floats:

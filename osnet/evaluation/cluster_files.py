@@ -1,0 +1,258 @@
+"""Files of features → groups of one person, as a table beside the file names."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from osnet._version import __version__
+from osnet.checks import check_number
+from osnet.data.layouts import market_person
+from osnet.data.records import DISTRACTOR
+from osnet.errors import DataError, OptionError
+from osnet.escaping import cell_of_text, text_of_name
+from osnet.evaluation.calibration import threshold_for
+from osnet.evaluation.clustering import ALONE, NEAR_DUPLICATE, ClusterScores, cluster, near_duplicates, score_clusters
+from osnet.files import atomic_write
+from osnet.inference.embedder import Signature
+from osnet.inference.feature_files import read_features
+
+FALSE_POSITIVE_RATE = 1e-3
+"""Rate whose threshold is taken from a calibration by default: for some hundred persons."""
+
+FORMATS = (".csv", ".parquet", ".json")
+COLUMNS = ("file", "cluster", "duplicate_of")
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """Groups of the images of feature files.
+
+    Attributes:
+        names: of the image files, N.
+        features: float32 (N, D).
+        labels: int64 (N,), the group of each image, the largest is 0; -1 for an image alone.
+        duplicates: int64 (N,), row of the image that this one is a near-duplicate of, or -1.
+        persons: int64 (N,), if the file names give them; else None.
+        scores: against `persons`, if there are any.
+        signature: what the features were made with.
+        method, threshold, duplicate_threshold: as used.
+    """
+
+    names: tuple[str, ...]
+    features: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    duplicates: npt.NDArray[np.int64]
+    persons: npt.NDArray[np.int64] | None
+    scores: ClusterScores | None
+    signature: Signature
+    method: str
+    threshold: float
+    duplicate_threshold: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the summary as plain values, for JSON."""
+        return {
+            "images": len(self.names),
+            "groups": int(self.labels.max()) + 1,
+            "alone": int((self.labels == ALONE).sum()),
+            "near_duplicates": int((self.duplicates >= 0).sum()),
+            "method": self.method,
+            "threshold": self.threshold,
+            "duplicate_threshold": self.duplicate_threshold,
+            "scores": asdict(self.scores) if self.scores else None,
+            "with": self.signature.to_dict(),
+        }
+
+
+def read_together(
+    paths: Sequence[str | os.PathLike[str]],
+) -> tuple[tuple[str, ...], npt.NDArray[np.float32], Signature]:
+    """Read feature files whose features may be compared.
+
+    Args:
+        paths: as `osnet embed` writes them; at least one.
+
+    Returns:
+        The names of all images, float32 (N, D) in the same order, and the signature.
+
+    Raises:
+        OptionError: not a feature file.
+        DataError: two files were not made in the same way, a feature is not finite, or fewer than two images.
+    """
+    names: list[str] = []
+    parts: list[npt.NDArray[np.float32]] = []
+    first: Signature | None = None
+    for path in paths:
+        found, features, about = read_features(path)
+        signature = Signature.from_dict(about)
+        first = first or signature
+        if signature != first:
+            ours, theirs = first.to_dict(), signature.to_dict()
+            differences = ", ".join(
+                f"{key} {theirs[key]:.16} and {ours[key]:.16}" for key in ours if theirs[key] != ours[key]
+            )
+            raise DataError(
+                f"{path} and {paths[0]} were not made in the same way ({differences}), so their features cannot be "
+                "compared; embed the images again with the same settings"
+            )
+        bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+        if len(bad):
+            raise DataError(
+                f"{path}: the features of {len(bad)} of {len(found)} images hold NaN or infinity, first of "
+                f"{found[bad[0]]!r}; remove those rows, or embed these images again"
+            )
+        names += found
+        parts.append(features)
+    if first is None or len(names) < 2:
+        where = ", ".join(map(str, paths))
+        raise DataError(f"{where}: expected the features of at least 2 images, got {len(names)}")
+    return tuple(names), np.concatenate(parts), first
+
+
+def choose_threshold(
+    signature: Signature,
+    *,
+    threshold: float | None = None,
+    calibration: str | os.PathLike[str] | None = None,
+    fpr: float | None = None,
+) -> float:
+    """Return the `threshold` that is given, or that of a `calibration` for features of `signature`.
+
+    Args:
+        signature: of the features.
+        threshold: cosine similarity, -1 to 1.
+        calibration: file of `osnet eval --calibrate`.
+        fpr: false positive rate whose threshold to take from it; None for `FALSE_POSITIVE_RATE`.
+
+    Raises:
+        OptionError: not exactly one of `threshold` and `calibration`; `fpr` without `calibration`; a threshold outside
+            -1 to 1.
+        DataError: as `osnet.evaluation.calibration.threshold_for`.
+    """
+    if (threshold is None) == (calibration is None):
+        problem = "no threshold" if threshold is None else "--threshold and --calibration exclude each other"
+        raise OptionError(
+            f"{problem}: measure one on labelled images with `osnet eval -m MODEL -d DATA --calibrate FILE` and give "
+            "--calibration FILE, or give --threshold"
+        )
+    if calibration is not None:
+        return threshold_for(calibration, signature, FALSE_POSITIVE_RATE if fpr is None else fpr)
+    if fpr is not None:
+        raise OptionError("--fpr chooses a threshold of --calibration FILE; leave it out with --threshold")
+    return check_number("threshold", threshold, least=-1, most=1)
+
+
+def cluster_features(
+    names: Sequence[str],
+    features: npt.NDArray[np.float32],
+    signature: Signature,
+    threshold: float,
+    *,
+    method: str = "agglomerative",
+    duplicate_threshold: float = NEAR_DUPLICATE,
+) -> Clusters:
+    """Group the images of `read_together`, find near-duplicates, and score the groups if all files are named like those
+    of Market-1501.
+
+    Args:
+        names, features, signature: as `read_together` returns them.
+        threshold, method: as `osnet.cluster` has them.
+        duplicate_threshold: least similarity of near-duplicates.
+
+    Returns:
+        `Clusters`.
+
+    Raises:
+        OptionError, DataError, DependencyError: as `osnet.cluster`.
+    """
+    labels = cluster(features, threshold, method=method)
+    duplicates = near_duplicates(features, duplicate_threshold)
+    persons = known_persons(names)
+    scores = score_clusters(labels, persons) if persons is not None and (persons > DISTRACTOR).any() else None
+    return Clusters(
+        tuple(names), features, labels, duplicates, persons, scores, signature, method, threshold, duplicate_threshold
+    )
+
+
+def known_persons(names: Sequence[str]) -> npt.NDArray[np.int64] | None:
+    """Return the persons (N,) in file names such as ``0002_c1s1_000451_03.jpg``; None unless all are named so."""
+    found = [market_person(Path(name).name) for name in names]
+    return None if None in found else np.array(found, np.int64)
+
+
+def check_output(path: str | os.PathLike[str]) -> Path:
+    """`path`, if a table of groups can be written there.
+
+    Raises:
+        OptionError: an unknown ending, or the folder is missing.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in FORMATS:
+        raise OptionError(f"{target}: expected a name ending in one of {', '.join(FORMATS)}")
+    if not target.parent.is_dir():
+        raise OptionError(f"{target}: the folder {target.parent} does not exist; make it first")
+    if target.is_dir():
+        raise OptionError(f"{target}: is a folder; expected the name of a file to write")
+    return target
+
+
+def write_clusters(clusters: Clusters, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
+    """Write a row for each image: ``file``, ``cluster``, and ``duplicate_of``, the file that it is a near-duplicate of.
+
+    Names that are not UTF-8, and in ``.csv`` those that a spreadsheet would take for a formula, are escaped as
+    `osnet.escaping` says.
+
+    Args:
+        clusters: of `cluster_features`.
+        path: ``.csv``; ``.parquet`` (the summary is in the schema's metadata); or ``.json``: the summary, and a list
+            ``rows``. Written whole or not at all.
+        overwrite: replace a file.
+
+    Raises:
+        OptionError: an unknown ending or missing folder.
+        ExistsError: the file exists, and `overwrite` is false.
+        DiskError: the disk is full or refuses.
+    """
+    target = check_output(path)
+    files = [text_of_name(name) for name in clusters.names]
+    originals = [files[place] if place >= 0 else None for place in clusters.duplicates.tolist()]
+    columns = dict(zip(COLUMNS, (files, clusters.labels.tolist(), originals)))
+    about = {**clusters.to_dict(), "osnet_version": __version__}
+    write = {".csv": _csv, ".parquet": _parquet, ".json": _json}[target.suffix.lower()]
+    atomic_write(target, write(columns, about), overwrite=overwrite)
+
+
+def _csv(columns: dict[str, list[Any]], about: dict[str, Any]) -> bytes:  # noqa: ARG001 - a csv has no place for it
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    rows.writerow(columns)
+    for file, label, original in zip(*columns.values()):
+        rows.writerow((cell_of_text(file), label, cell_of_text(original or "")))
+    return text.getvalue().encode()
+
+
+def _parquet(columns: dict[str, list[Any]], about: dict[str, Any]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        list(zip(COLUMNS, (pa.string(), pa.int64(), pa.string()))), metadata={"osnet.cluster": json.dumps(about)}
+    )
+    out = io.BytesIO()
+    pq.write_table(pa.table(columns, schema=schema), out)
+    return out.getvalue()
+
+
+def _json(columns: dict[str, list[Any]], about: dict[str, Any]) -> bytes:
+    rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
+    return (json.dumps({**about, "rows": rows}, indent=1, ensure_ascii=False) + "\n").encode()
