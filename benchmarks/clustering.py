@@ -47,20 +47,20 @@ def draw_and_measure(root: Path, identities: int, model: str) -> tuple[Path, Pat
 
 def report(features: Path, calibration: Path) -> None:
     """Print the table."""
-    names, rows, signature = read_together([features])
-    persons = known_persons(names)
+    rows = read_together([features])
+    persons = known_persons(rows)
     if persons is None:
         raise SystemExit("the persons are not known: expected file names as in Market-1501")
     known = persons > 0
-    print(f"{len(names):,} images, {known.sum():,} of {len(np.unique(persons[known])):,} persons\n")
+    print(f"{len(rows.names):,} images, {known.sum():,} of {len(np.unique(persons[known])):,} persons\n")
     print("| method | fpr | threshold | precision | recall | F1 | NMI | groups | alone | seconds |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    points = [(f"{fpr:g}", threshold_for(calibration, signature, fpr)) for fpr in FALSE_POSITIVE_RATES]
+    points = [(f"{fpr:g}", threshold_for(calibration, rows.signature, fpr)) for fpr in FALSE_POSITIVE_RATES]
     for method in METHODS:
         best: tuple[float, float] = (0.0, 0.0)
         for fpr, threshold in [*points, *(("", threshold) for threshold in np.arange(0.5, 0.99, 0.02).tolist())]:
             start = time.perf_counter()
-            labels = osnet.cluster(rows, threshold, method=method)
+            labels = osnet.cluster(rows.features, threshold, method=method)
             seconds = time.perf_counter() - start
             found = score_clusters(labels, persons)
             best = max(best, (found.f1, threshold))

@@ -15,7 +15,8 @@ def add_to(app: typer.Typer) -> None:
 
 def cluster(
     features: Annotated[
-        list[Path], typer.Argument(metavar="FEATURES...", help="Feature files of osnet embed, made in the same way.")
+        list[Path],
+        typer.Argument(metavar="FEATURES...", help="Feature files or folders of osnet embed, made in the same way."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Table to write: .csv, .parquet or .json.")],
     threshold: Annotated[
@@ -43,8 +44,9 @@ def cluster(
 ) -> None:
     """Group images that show one person, and find near-duplicates.
 
-    The table has a row for each image, with its file, its cluster (0 is the largest; -1 is an image alone) and the file
-    that it is a near-duplicate of. If files are named like those of Market-1501, the groups are scored.
+    The table has a row for each image, with its file, its cluster (0 is the largest; -1 is an image alone) and the row
+    that it is a near-duplicate of. The groups are scored where persons are known: from a column person of the features,
+    or from file names like those of Market-1501.
     """
     from osnet.evaluation.cluster_files import (
         check_output,
@@ -64,12 +66,10 @@ def cluster(
     if not overwrite:
         for target in targets:
             refuse_existing(target)
-    names, found, signature = read_together(features)
-    chosen = choose_threshold(signature, threshold=threshold, calibration=calibration, fpr=fpr)
+    rows = read_together(features)
+    chosen = choose_threshold(rows.signature, threshold=threshold, calibration=calibration, fpr=fpr)
     clusters = cluster_features(
-        names,
-        found,
-        signature,
+        rows,
         chosen,
         method=method,
         duplicate_threshold=NEAR_DUPLICATE if duplicates is None else duplicates,
@@ -101,5 +101,5 @@ def _print(about: dict[str, Any]) -> None:
         say(
             f"- pairwise F1 {100 * scores['f1']:.1f} %: precision {100 * scores['precision']:.1f} %, "
             f"recall {100 * scores['recall']:.1f} %; NMI {100 * scores['nmi']:.1f} %; on {scores['images']:,} images "
-            f"of {scores['persons']:,} persons, known from the file names"
+            f"of {scores['persons']:,} persons"
         )

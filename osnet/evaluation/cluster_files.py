@@ -6,18 +6,18 @@ import csv
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from osnet._version import __version__
 from osnet.checks import check_number
-from osnet.data.layouts import market_person
-from osnet.data.records import DISTRACTOR
+from osnet.data.layouts import market_person, numbered
+from osnet.data.records import DISTRACTOR, JUNK
 from osnet.errors import DataError, OptionError
 from osnet.escaping import cell_of_text, text_of_name
 from osnet.evaluation.calibration import threshold_for
@@ -30,7 +30,24 @@ FALSE_POSITIVE_RATE = 1e-3
 """Rate whose threshold is taken from a calibration by default: for some hundred persons."""
 
 FORMATS = (".csv", ".parquet", ".json")
-COLUMNS = ("file", "cluster", "duplicate_of")
+FILE, CLUSTER, DUPLICATE_OF, PERSON = "file", "cluster", "duplicate_of", "person"
+
+
+class FeatureRows(NamedTuple):
+    """Features that may be compared, and what their files know of the images.
+
+    Attributes:
+        names: of the image files, N.
+        features: float32 (N, D).
+        signature: what all features were made with.
+        columns: further columns of N values, such as ``person`` or the box ``x1``, ``y1``, ``x2``, ``y2``; None where a
+            file has none.
+    """
+
+    names: tuple[str, ...]
+    features: npt.NDArray[np.float32]
+    signature: Signature
+    columns: Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,23 +55,19 @@ class Clusters:
     """Groups of the images of feature files.
 
     Attributes:
-        names: of the image files, N.
-        features: float32 (N, D).
+        rows: the images and their features.
         labels: int64 (N,), the group of each image, the largest is 0; -1 for an image alone.
         duplicates: int64 (N,), row of the image that this one is a near-duplicate of, or -1.
-        persons: int64 (N,), if the file names give them; else None.
+        persons: int64 (N,), see `known_persons`; None if unknown.
         scores: against `persons`, if there are any.
-        signature: what the features were made with.
         method, threshold, duplicate_threshold: as used.
     """
 
-    names: tuple[str, ...]
-    features: npt.NDArray[np.float32]
+    rows: FeatureRows
     labels: npt.NDArray[np.int64]
     duplicates: npt.NDArray[np.int64]
     persons: npt.NDArray[np.int64] | None
     scores: ClusterScores | None
-    signature: Signature
     method: str
     threshold: float
     duplicate_threshold: float
@@ -62,7 +75,7 @@ class Clusters:
     def to_dict(self) -> dict[str, Any]:
         """Return the summary as plain values, for JSON."""
         return {
-            "images": len(self.names),
+            "images": len(self.rows.names),
             "groups": int(self.labels.max()) + 1,
             "alone": int((self.labels == ALONE).sum()),
             "near_duplicates": int((self.duplicates >= 0).sum()),
@@ -70,20 +83,18 @@ class Clusters:
             "threshold": self.threshold,
             "duplicate_threshold": self.duplicate_threshold,
             "scores": asdict(self.scores) if self.scores else None,
-            "with": self.signature.to_dict(),
+            "with": self.rows.signature.to_dict(),
         }
 
 
-def read_together(
-    paths: Sequence[str | os.PathLike[str]],
-) -> tuple[tuple[str, ...], npt.NDArray[np.float32], Signature]:
+def read_together(paths: Sequence[str | os.PathLike[str]]) -> FeatureRows:
     """Read feature files whose features may be compared.
 
     Args:
-        paths: as `osnet embed` writes them; at least one.
+        paths: files and folders that `osnet embed` wrote; at least one.
 
     Returns:
-        The names of all images, float32 (N, D) in the same order, and the signature.
+        All of their rows, in order.
 
     Raises:
         OptionError: not a feature file.
@@ -91,6 +102,7 @@ def read_together(
     """
     names: list[str] = []
     parts: list[npt.NDArray[np.float32]] = []
+    columns: dict[str, list[Any]] = {}
     first: Signature | None = None
     for path in paths:
         found, features, about = read_features(path)
@@ -111,12 +123,26 @@ def read_together(
                 f"{path}: the features of {len(bad)} of {len(found)} images hold NaN or infinity, first of "
                 f"{found[bad[0]]!r}; remove those rows, or embed these images again"
             )
+        for key, values in _further_columns(Path(path)).items():
+            columns.setdefault(key, [None] * len(names)).extend(values)
         names += found
+        for values in columns.values():
+            values.extend([None] * (len(names) - len(values)))
         parts.append(features)
     if first is None or len(names) < 2:
         where = ", ".join(map(str, paths))
         raise DataError(f"{where}: expected the features of at least 2 images, got {len(names)}")
-    return tuple(names), np.concatenate(parts), first
+    return FeatureRows(tuple(names), np.concatenate(parts), first, columns)
+
+
+def _further_columns(path: Path) -> dict[str, list[Any]]:
+    """Columns of a folder of parts or a ``.parquet`` file beside name and feature."""
+    if not path.is_dir() and path.suffix.lower() != ".parquet":
+        return {}
+    dataset = read_features(path, lazy=True)
+    further = [name for name in dataset.schema.names if name not in (FILE, "feature")]
+    found: dict[str, list[Any]] = dataset.to_table(columns=further).to_pydict() if further else {}
+    return found
 
 
 def choose_threshold(
@@ -153,19 +179,16 @@ def choose_threshold(
 
 
 def cluster_features(
-    names: Sequence[str],
-    features: npt.NDArray[np.float32],
-    signature: Signature,
+    rows: FeatureRows,
     threshold: float,
     *,
     method: str = "agglomerative",
     duplicate_threshold: float = NEAR_DUPLICATE,
 ) -> Clusters:
-    """Group the images of `read_together`, find near-duplicates, and score the groups if all files are named like those
-    of Market-1501.
+    """Group images, find near-duplicates, and score the groups where the persons are known.
 
     Args:
-        names, features, signature: as `read_together` returns them.
+        rows: of `read_together`.
         threshold, method: as `osnet.cluster` has them.
         duplicate_threshold: least similarity of near-duplicates.
 
@@ -175,18 +198,28 @@ def cluster_features(
     Raises:
         OptionError, DataError, DependencyError: as `osnet.cluster`.
     """
-    labels = cluster(features, threshold, method=method)
-    duplicates = near_duplicates(features, duplicate_threshold)
-    persons = known_persons(names)
+    labels = cluster(rows.features, threshold, method=method)
+    duplicates = near_duplicates(rows.features, duplicate_threshold)
+    persons = known_persons(rows)
     scores = score_clusters(labels, persons) if persons is not None and (persons > DISTRACTOR).any() else None
-    return Clusters(
-        tuple(names), features, labels, duplicates, persons, scores, signature, method, threshold, duplicate_threshold
-    )
+    return Clusters(rows, labels, duplicates, persons, scores, method, threshold, duplicate_threshold)
 
 
-def known_persons(names: Sequence[str]) -> npt.NDArray[np.int64] | None:
-    """Return the persons (N,) in file names such as ``0002_c1s1_000451_03.jpg``; None unless all are named so."""
-    found = [market_person(Path(name).name) for name in names]
+def known_persons(rows: FeatureRows) -> npt.NDArray[np.int64] | None:
+    """Return the persons of images, if they are known.
+
+    Args:
+        rows: of `read_together`.
+
+    Returns:
+        int64 (N,) from the column ``person`` (names are numbered; an empty cell is -1, junk); without that column from
+        file names such as ``0002_c1s1_000451_03.jpg``, if all are named so; else None.
+    """
+    if PERSON in rows.columns:
+        texts = ["" if value is None else str(value).strip() for value in rows.columns[PERSON]]
+        numbers = iter(numbered([text for text in texts if text])[0])
+        return np.array([next(numbers) if text else JUNK for text in texts], np.int64)
+    found = [market_person(Path(name).name) for name in rows.names]
     return None if None in found else np.array(found, np.int64)
 
 
@@ -207,7 +240,8 @@ def check_output(path: str | os.PathLike[str]) -> Path:
 
 
 def write_clusters(clusters: Clusters, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
-    """Write a row for each image: ``file``, ``cluster``, and ``duplicate_of``, the file that it is a near-duplicate of.
+    """Write a row for each image: ``file``, further columns of the features, ``cluster`` and ``duplicate_of``, the row
+    (the first is 0) of the image that it is a near-duplicate of.
 
     Names that are not UTF-8, and in ``.csv`` those that a spreadsheet would take for a formula, are escaped as
     `osnet.escaping` says.
@@ -224,35 +258,46 @@ def write_clusters(clusters: Clusters, path: str | os.PathLike[str], *, overwrit
         DiskError: the disk is full or refuses.
     """
     target = check_output(path)
-    files = [text_of_name(name) for name in clusters.names]
-    originals = [files[place] if place >= 0 else None for place in clusters.duplicates.tolist()]
-    columns = dict(zip(COLUMNS, (files, clusters.labels.tolist(), originals)))
+    columns: dict[str, Sequence[Any]] = {FILE: [text_of_name(name) for name in clusters.rows.names]}
+    columns.update(clusters.rows.columns)
+    columns[CLUSTER] = clusters.labels.tolist()
+    columns[DUPLICATE_OF] = [place if place >= 0 else None for place in clusters.duplicates.tolist()]
     about = {**clusters.to_dict(), "osnet_version": __version__}
     write = {".csv": _csv, ".parquet": _parquet, ".json": _json}[target.suffix.lower()]
     atomic_write(target, write(columns, about), overwrite=overwrite)
 
 
-def _csv(columns: dict[str, list[Any]], about: dict[str, Any]) -> bytes:  # noqa: ARG001 - a csv has no place for it
+_Columns = Mapping[str, Sequence[Any]]
+
+
+def _csv(columns: _Columns, about: dict[str, Any]) -> bytes:  # noqa: ARG001 - a csv has no place for it
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     rows.writerow(columns)
-    for file, label, original in zip(*columns.values()):
-        rows.writerow((cell_of_text(file), label, cell_of_text(original or "")))
+    for row in zip(*columns.values()):
+        rows.writerow([cell_of_text(value) if isinstance(value, str) else value for value in row])
     return text.getvalue().encode()
 
 
-def _parquet(columns: dict[str, list[Any]], about: dict[str, Any]) -> bytes:
+def _parquet(columns: _Columns, about: dict[str, Any]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = pa.schema(
-        list(zip(COLUMNS, (pa.string(), pa.int64(), pa.string()))), metadata={"osnet.cluster": json.dumps(about)}
-    )
+    kinds = {FILE: pa.string(), CLUSTER: pa.int64(), DUPLICATE_OF: pa.int64()}
+    arrays = {}
+    for name, values in columns.items():
+        try:
+            arrays[name] = pa.array(values, kinds.get(name))
+        except pa.ArrowException as error:  # noqa: PERF203 - to name the column
+            raise DataError(
+                f"the column {name} is of several types in these feature files ({error}); write a .csv or .json"
+            ) from error
+    table = pa.table(arrays).replace_schema_metadata({"osnet.cluster": json.dumps(about)})
     out = io.BytesIO()
-    pq.write_table(pa.table(columns, schema=schema), out)
+    pq.write_table(table, out)
     return out.getvalue()
 
 
-def _json(columns: dict[str, list[Any]], about: dict[str, Any]) -> bytes:
+def _json(columns: _Columns, about: dict[str, Any]) -> bytes:
     rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
-    return (json.dumps({**about, "rows": rows}, indent=1, ensure_ascii=False) + "\n").encode()
+    return (json.dumps({**about, "rows": rows}, indent=1, ensure_ascii=False, default=str) + "\n").encode()

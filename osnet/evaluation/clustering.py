@@ -91,14 +91,13 @@ def _at_least_two(features: Any) -> Floats:
 
 def _neighbours(features: Floats, threshold: float) -> tuple[Integers, npt.NDArray[np.int32]]:
     """Rows whose similarity is at least `threshold`: those of row i are ``places[starts[i]:starts[i + 1]]``, i itself
-    among them."""
+    among them unless its feature is zero."""
     border = np.float32(1 - threshold + _ROUNDING)
     counts: list[int] = [0]
     places = []
     total = 0
-    for rows, block in row_blocks(features, features, "cosine"):
+    for _, block in row_blocks(features, features, "cosine"):
         near = block <= border
-        near[np.arange(len(block)), np.arange(rows.start, rows.stop)] = True  # also of a zero feature
         places.append(np.nonzero(near)[1].astype(np.int32))
         counts += near.sum(axis=1).tolist()
         total += len(places[-1])

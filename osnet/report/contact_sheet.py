@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from osnet.data.records import DISTRACTOR
 from osnet.errors import DataError, ImageError, OptionError
-from osnet.evaluation.cluster_files import Clusters
+from osnet.evaluation.cluster_files import Clusters, FeatureRows
 from osnet.files import atomic_file
-from osnet.image_files import decoded
+from osnet.inference.images import prepare_boxes
+from osnet.inference.tables import BOX
 from osnet.report.charts import GRID, INK, RED, SOFT
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ def sheet_rows(clusters: Clusters, *, groups: int = GROUPS, each: int = EACH) ->
     Returns:
         The rows, largest group first.
     """
-    lengths = np.linalg.norm(clusters.features, axis=1, keepdims=True)
-    features = clusters.features / np.where(lengths > 0, lengths, 1)
+    lengths = np.linalg.norm(clusters.rows.features, axis=1, keepdims=True)
+    features = clusters.rows.features / np.where(lengths > 0, lengths, 1)
     rows = []
     for group in range(min(groups, int(clusters.labels.max()) + 1)):
         places = np.flatnonzero(clusters.labels == group)
@@ -97,8 +98,8 @@ def write_sheet(clusters: Clusters, path: str | os.PathLike[str], *, overwrite: 
     known (junk, distractors) a grey one. An image that cannot be read is an empty box.
 
     Args:
-        clusters: of `osnet.evaluation.cluster_files.cluster_features`; its names are paths of images, as seen from the
-            current folder.
+        clusters: of `osnet.evaluation.cluster_files.cluster_features`; its file names are paths as seen from the
+            current folder, and columns ``x1``, ``y1``, ``x2``, ``y2`` are the part of the image in pixels.
         path: ``.jpg``, ``.jpeg`` or ``.png``.
         overwrite: replace a file.
 
@@ -136,7 +137,7 @@ def write_sheet(clusters: Clusters, path: str | os.PathLike[str], *, overwrite: 
             if clusters.persons is not None and clusters.persons[place] != row.person:
                 draw.rectangle(frame, fill=RED if clusters.persons[place] > DISTRACTOR else _UNKNOWN)
             try:
-                sheet.paste(_crop(clusters.names[place]), (left + _FRAME, top + _FRAME))
+                sheet.paste(_crop(clusters.rows, place), (left + _FRAME, top + _FRAME))
             except ImageError as error:
                 failed.append(str(error))
                 draw.rectangle(frame, fill=GRID)
@@ -182,11 +183,15 @@ def _label(draw: ImageDraw.ImageDraw, row: Row, top: int) -> None:
         draw.text((_MARGIN, top + 87), text, fill=SOFT if row.persons == 1 else RED, font=_font(13))
 
 
-def _crop(name: str) -> Image.Image:
+def _crop(rows: FeatureRows, place: int) -> Image.Image:
     from PIL import Image
 
-    with decoded(name) as image:
-        return image.resize(_CROP, Image.Resampling.BICUBIC)
+    corners = [rows.columns[name][place] for name in BOX if name in rows.columns]
+    box = [float(value) for value in corners] if len(corners) == len(BOX) and None not in corners else None
+    (found,) = prepare_boxes(rows.names[place], [box], height=_CROP[1], width=_CROP[0])
+    if isinstance(found, ImageError):
+        raise found
+    return Image.fromarray(found)
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

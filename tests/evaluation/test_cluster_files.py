@@ -15,6 +15,7 @@ from osnet.errors import DataError, ExistsError, OptionError
 from osnet.evaluation.calibration import calibrate, threshold_for, write_calibration
 from osnet.evaluation.cluster_files import (
     Clusters,
+    FeatureRows,
     check_output,
     choose_threshold,
     cluster_features,
@@ -47,7 +48,7 @@ def write(path: Path, names, rows, signature=SIGNATURE) -> Path:
 
 @pytest.fixture
 def clusters() -> Clusters:
-    return cluster_features(NAMES, features(), SIGNATURE, 0.7)
+    return cluster_features(FeatureRows(tuple(NAMES), features(), SIGNATURE, {}), 0.7)
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +74,39 @@ def test_groups_duplicates_and_scores(clusters) -> None:
 
 
 def test_persons_are_known_if_every_name_says_them() -> None:
-    assert known_persons(["x/0012_c3s1_000.jpg", "y/-1_c1.png"]).tolist() == [12, -1]
-    assert known_persons(["0012_c3s1_000.jpg", "a.jpg"]) is None
-    unknown = cluster_features(["0000_c1.jpg", "-1_c2.jpg"], features((0, 1)), SIGNATURE, 0.7)
-    assert unknown.scores is None
+    def rows(*names: str, **columns: list) -> FeatureRows:
+        return FeatureRows(names, features((0, 1)), SIGNATURE, columns)
+
+    assert known_persons(rows("x/0012_c3s1_000.jpg", "y/-1_c1.png")).tolist() == [12, -1]
+    assert known_persons(rows("0012_c3s1_000.jpg", "a.jpg")) is None
+    assert known_persons(rows("0012_c3.jpg", "a.jpg", person=["7", 5])).tolist() == [7, 5]
+    assert known_persons(rows("0012_c3.jpg", "a.jpg", person=["bob", None])).tolist() == [1, -1]
+    assert cluster_features(rows("0000_c1.jpg", "-1_c2.jpg"), 0.7).scores is None
 
 
 def test_several_files_of_one_signature(tmp_path) -> None:
     rows = features()
     paths = [write(tmp_path / "a.npz", NAMES[:2], rows[:2]), write(tmp_path / "b.parquet", NAMES[2:], rows[2:])]
-    names, found, signature = read_together(paths)
+    names, found, signature, columns = read_together(paths)
     assert names == tuple(NAMES)
     np.testing.assert_array_equal(found, rows)
     assert signature == SIGNATURE
+    assert columns == {}
+
+
+def test_columns_of_a_parquet_file_travel_with_the_rows(tmp_path) -> None:
+    rows = features()
+    with_columns, without = write(tmp_path / "a.parquet", NAMES[:2], rows[:2]), write(tmp_path / "b.npz", NAMES, rows)
+    table = pq.read_table(with_columns)
+    pq.write_table(table.append_column("person", [["x", "y"]]).append_column("x1", [[1, 2]]), with_columns)
+    found = read_together([without, with_columns])
+    assert found.columns == {"person": [None] * 5 + ["x", "y"], "x1": [None] * 5 + [1, 2]}
+    clusters = cluster_features(found, 0.7)
+    assert clusters.persons.tolist() == [-1] * 5 + [1, 2]
+    write_clusters(clusters, tmp_path / "o.parquet")
+    written = pq.read_table(tmp_path / "o.parquet")
+    assert written.column_names == ["file", "person", "x1", "cluster", "duplicate_of"]
+    assert written["person"].to_pylist() == found.columns["person"]
 
 
 @pytest.mark.parametrize(
@@ -158,12 +179,12 @@ def test_a_calibration_without_a_precision_is_for_any(measured, tmp_path) -> Non
 def read_rows(path: Path) -> list[tuple]:
     if path.suffix == ".csv":
         with open(path, newline="", encoding="utf-8") as file:
-            return [(row["file"], int(row["cluster"]), row["duplicate_of"] or None) for row in csv.DictReader(file)]
+            return [(row["file"], int(row["cluster"]), int(row["duplicate_of"] or -1)) for row in csv.DictReader(file)]
     if path.suffix == ".parquet":
         rows = pq.read_table(path).to_pylist()
     else:
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-    return [(row["file"], row["cluster"], row["duplicate_of"]) for row in rows]
+    return [(row["file"], row["cluster"], -1 if row["duplicate_of"] is None else row["duplicate_of"]) for row in rows]
 
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".json"])
@@ -171,7 +192,7 @@ def test_a_row_for_each_image(clusters, tmp_path, ending) -> None:
     path = tmp_path / f"out{ending}"
     write_clusters(clusters, path)
     assert read_rows(path) == [
-        (NAMES[0], 0, None), (NAMES[1], 0, None), (NAMES[2], -1, None), (NAMES[3], -1, None), (NAMES[4], 0, NAMES[0]),
+        (NAMES[0], 0, -1), (NAMES[1], 0, -1), (NAMES[2], -1, -1), (NAMES[3], -1, -1), (NAMES[4], 0, 0),
     ]  # fmt: skip
     if ending == ".parquet":
         about = json.loads(pq.read_schema(path).metadata[b"osnet.cluster"])
@@ -182,15 +203,24 @@ def test_a_row_for_each_image(clusters, tmp_path, ending) -> None:
         write_clusters(clusters, path, overwrite=False)
 
 
+def test_a_column_of_several_types_is_refused(clusters, tmp_path) -> None:
+    mixed = replace(clusters, rows=clusters.rows._replace(columns={"note": [1, "a", None, None, None]}))
+    with pytest.raises(DataError, match="the column note is of several types"):
+        write_clusters(mixed, tmp_path / "o.parquet")
+    assert not list(tmp_path.iterdir())
+    write_clusters(mixed, tmp_path / "o.json")
+
+
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".json"])
 def test_names_are_escaped(clusters, tmp_path, ending) -> None:
     path = tmp_path / f"out{ending}"
     names = ("=1+1.jpg", "b\udce9.jpg", 'q"\r.jpg', "d,.jpg", "e.jpg")
-    write_clusters(replace(clusters, names=names), path)
+    write_clusters(replace(clusters, rows=clusters.rows._replace(names=names, columns={"note": ["@x"] * 5})), path)
     rows = read_rows(path)
     formula = "'=1+1.jpg" if ending == ".csv" else "=1+1.jpg"
     assert [row[0] for row in rows] == [formula, r"b\udce9.jpg", 'q"\r.jpg', "d,.jpg", "e.jpg"]
-    assert rows[4][2] == formula
+    if ending == ".csv":
+        assert '"\'@x"' in path.read_text(encoding="utf-8")
 
 
 def test_where_a_table_can_be_written(tmp_path) -> None:

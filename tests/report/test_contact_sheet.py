@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from osnet.errors import DataError, ExistsError, OptionError
-from osnet.evaluation.cluster_files import Clusters, cluster_features
+from osnet.evaluation.cluster_files import Clusters, FeatureRows, cluster_features
 from osnet.inference.embedder import Signature
 from osnet.report import contact_sheet
 from osnet.report.contact_sheet import check_sheet, sheet_rows, write_sheet
@@ -20,7 +20,7 @@ RED, GREY, BLUE = (207, 59, 59), (169, 178, 188), (0, 0, 255)
 
 def made(names, angles) -> Clusters:
     features = np.float32([(np.cos(a), np.sin(a)) for a in angles])
-    return cluster_features(names, features, SIGNATURE, 0.9)
+    return cluster_features(FeatureRows(tuple(names), features, SIGNATURE, {}), 0.9)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_formats_and_a_file_that_exists(clusters, tmp_path, name, kind) -> None:
 
 def test_a_sheet_is_bounded(tmp_path, monkeypatch) -> None:
     Image.new("RGB", (8, 16), BLUE).save(tmp_path / "a.png")
-    monkeypatch.setattr(contact_sheet, "_crop", lambda name: Image.new("RGB", contact_sheet._CROP, BLUE))
+    monkeypatch.setattr(contact_sheet, "_crop", lambda rows, place: Image.new("RGB", contact_sheet._CROP, BLUE))
     big = made([str(tmp_path / "a.png")] * 200, np.repeat(np.linspace(0, 6, 5), 40) + np.linspace(0, 0.1, 200))
     assert [len(row.images) for row in sheet_rows(big)] == [contact_sheet.EACH] * len(sheet_rows(big))
     assert len(sheet_rows(big, groups=2)) == 2
@@ -89,10 +89,22 @@ def test_an_image_that_is_gone_is_named_and_an_empty_box(clusters, tmp_path) -> 
         assert frames(sheet.convert("RGB"))["crops"] == 4
 
 
+def test_boxes_are_cut_out(clusters, tmp_path) -> None:
+    path = tmp_path / "frame.png"
+    frame = Image.new("RGB", (100, 50), RED)
+    frame.paste(BLUE, (10, 20, 30, 40))
+    frame.save(path)
+    columns = dict(zip(("x1", "y1", "x2", "y2"), ([10.0] * 8, ["20"] * 8, [30] * 8, [40] * 8)))
+    boxes = replace(clusters, rows=clusters.rows._replace(names=(str(path),) * 8, columns=columns))
+    assert write_sheet(boxes, tmp_path / "s.png") == []
+    with Image.open(tmp_path / "s.png") as sheet:
+        assert frames(sheet.convert("RGB")) == {"red": 1, "grey": 1, "crops": 5}
+
+
 def test_no_sheet_without_groups_or_images(clusters, tmp_path) -> None:
     with pytest.raises(DataError, match="no two images are in one group"):
         write_sheet(replace(clusters, labels=np.full(8, -1)), tmp_path / "s.png")
-    gone = replace(clusters, names=tuple(f"gone/{i}.jpg" for i in range(8)))
+    gone = replace(clusters, rows=clusters.rows._replace(names=tuple(f"gone/{i}.jpg" for i in range(8))))
     with pytest.raises(DataError, match=r"none of its 7 images can be read \(gone/0\.jpg: no such file.*; run in the"):
         write_sheet(gone, tmp_path / "s.png")
     assert not (tmp_path / "s.png").exists()
