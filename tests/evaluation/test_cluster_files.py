@@ -99,10 +99,13 @@ def test_columns_of_a_parquet_file_travel_with_the_rows(tmp_path) -> None:
     with_columns, without = write(tmp_path / "a.parquet", NAMES[:2], rows[:2]), write(tmp_path / "b.npz", NAMES, rows)
     table = pq.read_table(with_columns)
     pq.write_table(table.append_column("person", [["x", "y"]]).append_column("x1", [[1, 2]]), with_columns)
-    found = read_together([without, with_columns])
-    assert found.columns == {"person": [None] * 5 + ["x", "y"], "x1": [None] * 5 + [1, 2]}
+    found = read_together([without, with_columns, without])
+    assert found.columns == {
+        "person": [None] * 5 + ["x", "y"] + [None] * 5,
+        "x1": [None] * 5 + [1, 2] + [None] * 5,
+    }
     clusters = cluster_features(found, 0.7)
-    assert clusters.persons.tolist() == [-1] * 5 + [1, 2]
+    assert clusters.persons.tolist() == [-1] * 5 + [1, 2] + [-1] * 5
     write_clusters(clusters, tmp_path / "o.parquet")
     written = pq.read_table(tmp_path / "o.parquet")
     assert written.column_names == ["file", "person", "x1", "cluster", "duplicate_of"]
@@ -179,12 +182,15 @@ def test_a_calibration_without_a_precision_is_for_any(measured, tmp_path) -> Non
 def read_rows(path: Path) -> list[tuple]:
     if path.suffix == ".csv":
         with open(path, newline="", encoding="utf-8") as file:
-            return [(row["file"], int(row["cluster"]), int(row["duplicate_of"] or -1)) for row in csv.DictReader(file)]
+            return [
+                (row["file"], int(row["cluster"]), int(row["duplicate_of"]) if row["duplicate_of"] else None)
+                for row in csv.DictReader(file)
+            ]
     if path.suffix == ".parquet":
         rows = pq.read_table(path).to_pylist()
     else:
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-    return [(row["file"], row["cluster"], -1 if row["duplicate_of"] is None else row["duplicate_of"]) for row in rows]
+    return [(row["file"], row["cluster"], row["duplicate_of"]) for row in rows]
 
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".json"])
@@ -192,7 +198,7 @@ def test_a_row_for_each_image(clusters, tmp_path, ending) -> None:
     path = tmp_path / f"out{ending}"
     write_clusters(clusters, path)
     assert read_rows(path) == [
-        (NAMES[0], 0, -1), (NAMES[1], 0, -1), (NAMES[2], -1, -1), (NAMES[3], -1, -1), (NAMES[4], 0, 0),
+        (NAMES[0], 0, None), (NAMES[1], 0, None), (NAMES[2], -1, None), (NAMES[3], -1, None), (NAMES[4], 0, 0),
     ]  # fmt: skip
     if ending == ".parquet":
         about = json.loads(pq.read_schema(path).metadata[b"osnet.cluster"])

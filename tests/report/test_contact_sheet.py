@@ -92,13 +92,16 @@ def test_an_image_that_is_gone_is_named_and_an_empty_box(clusters, tmp_path) -> 
 def test_boxes_are_cut_out(clusters, tmp_path) -> None:
     path = tmp_path / "frame.png"
     frame = Image.new("RGB", (100, 50), RED)
-    frame.paste(BLUE, (10, 20, 30, 40))
+    frame.paste(BLUE, (10, 0, 30, 10))
     frame.save(path)
-    columns = dict(zip(("x1", "y1", "x2", "y2"), ([10.0] * 8, ["20"] * 8, [30] * 8, [40] * 8)))
+    columns = dict(zip(("x1", "y1", "x2", "y2"), ([10.0] * 8, ["0"] * 8, [30] * 7 + [None], [10] * 8)))
     boxes = replace(clusters, rows=clusters.rows._replace(names=(str(path),) * 8, columns=columns))
     assert write_sheet(boxes, tmp_path / "s.png") == []
     with Image.open(tmp_path / "s.png") as sheet:
         assert frames(sheet.convert("RGB")) == {"red": 1, "grey": 1, "crops": 5}
+    columns["x1"] = [99.5] + [10] * 7
+    (message,) = write_sheet(boxes, tmp_path / "s.png")
+    assert "the box 99.5, 0, 30, 10 holds no pixel of the 100x50 image" in message
 
 
 def test_no_sheet_without_groups_or_images(clusters, tmp_path) -> None:
