@@ -70,12 +70,6 @@ def _market_folder(folder: Path, split: str, others: list[Path]) -> list[Record]
     return records
 
 
-def market_person(name: str) -> int | None:
-    """The person in a file name as Market-1501 and DukeMTMC-reID write it, ``0002_c1s1_000451_03.jpg``; else None."""
-    match = _MARKET_NAME.match(name)
-    return int(match[1]) if match else None
-
-
 def read_msmt17(root: Path) -> DataSet:
     """Read MSMT17, both versions. Its lists number people of training (train, val) and of test (query, gallery) from 0
     each; here training people are 1 to T and test people continue at T + 1, so that a number is one person."""

@@ -36,7 +36,7 @@ def read_table(file: Path, *, seed: int = 0, split: str | None = None) -> DataSe
         )
     images, seen_by = [], []
     for number, row in enumerate(rows, 2):
-        cells = {column: _text(row.get(column)) for column in COLUMNS}
+        cells = {column: cell_text(row.get(column)) for column in COLUMNS}
         for column in (*REQUIRED, *(("split",) if "split" in columns else ())):
             if not cells[column]:
                 raise DataError(f"table {str(file)!r}, row {number}: {column} is empty")
@@ -53,7 +53,7 @@ def read_table(file: Path, *, seed: int = 0, split: str | None = None) -> DataSe
     return DataSet(name, file, *divide(images, people, seed), person_names=names)
 
 
-def _text(cell: Any) -> str:
+def cell_text(cell: Any) -> str:
     """A cell as text; integers that a table stores as floats (a column with gaps) lose their point."""
     if cell is None or cell != cell:
         return ""

@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from osnet._version import __version__
 from osnet.checks import check_number
-from osnet.data.layouts import market_person, numbered
+from osnet.data.layouts import MARKET_NAME, numbered
 from osnet.data.records import DISTRACTOR, JUNK
+from osnet.data.tables import cell_text
 from osnet.errors import DataError, OptionError
 from osnet.escaping import cell_of_text, text_of_name
 from osnet.evaluation.calibration import threshold_for
@@ -216,11 +217,11 @@ def known_persons(rows: FeatureRows) -> npt.NDArray[np.int64] | None:
         file names such as ``0002_c1s1_000451_03.jpg``, if all are named so; else None.
     """
     if PERSON in rows.columns:
-        texts = ["" if value is None else str(value).strip() for value in rows.columns[PERSON]]
+        texts = [cell_text(value) for value in rows.columns[PERSON]]
         numbers = iter(numbered([text for text in texts if text])[0])
         return np.array([next(numbers) if text else JUNK for text in texts], np.int64)
-    found = [market_person(Path(name).name) for name in rows.names]
-    return None if None in found else np.array(found, np.int64)
+    found = [MARKET_NAME.match(Path(name).name) for name in rows.names]
+    return np.array([int(match[1]) for match in found if match], np.int64) if all(found) else None
 
 
 def check_output(path: str | os.PathLike[str]) -> Path:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from osnet.checks import check_choice
 from osnet.data import doctor
 from osnet.data.layouts import MARKET_NAME, MARKET_SPLITS, Image, divide, numbered
 from osnet.data.records import JUNK, SPLITS, DataSet
+from osnet.data.tables import cell_text
 from osnet.errors import DataError
 from osnet.evaluation.compiled_loops import require_numba
 from osnet.evaluation.distances import METRICS
@@ -98,15 +98,7 @@ def _columns(source: Path) -> dict[str, list[str]]:
     dataset = read_features(source, lazy=True)
     there = [name for name in _COLUMNS if name in dataset.schema.names]
     table = dataset.to_table(columns=there)
-    return {name: [_text(cell) for cell in table[name].to_pylist()] for name in there}
-
-
-def _text(cell: Any) -> str:
-    if cell is None or cell != cell:
-        return ""
-    if isinstance(cell, float) and cell.is_integer():  # integers of a column with gaps
-        cell = int(cell)
-    return str(cell).strip()
+    return {name: [cell_text(cell) for cell in table[name].to_pylist()] for name in there}
 
 
 def _data_set(

@@ -79,7 +79,7 @@ def test_persons_are_known_if_every_name_says_them() -> None:
 
     assert known_persons(rows("x/0012_c3s1_000.jpg", "y/-1_c1.png")).tolist() == [12, -1]
     assert known_persons(rows("0012_c3s1_000.jpg", "a.jpg")) is None
-    assert known_persons(rows("0012_c3.jpg", "a.jpg", person=["7", 5])).tolist() == [7, 5]
+    assert known_persons(rows("0012_c3.jpg", "a.jpg", person=["7", 5.0])).tolist() == [7, 5]
     assert known_persons(rows("0012_c3.jpg", "a.jpg", person=["bob", None])).tolist() == [1, -1]
     assert cluster_features(rows("0000_c1.jpg", "-1_c2.jpg"), 0.7).scores is None
 
