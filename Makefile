@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 MODEL ?=
+INSTALL ?=
 SECONDS ?= 60
 
 .PHONY: demo demo-weights test quick lint format bench fuzz interop clean
@@ -70,9 +71,11 @@ fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.inference.fuzz_features --seconds $(SECONDS)
 	$(BIN)/python -m tests.fuzz_image_files --seconds $(SECONDS)
 
-# The real mindspore_hub, unmodified, against every card and one fresh from `osnet publish`: make interop HUB=a checkout of it.
+# The real BoxMOT and Ultralytics run exported files; with HUB=a checkout, the real mindspore_hub loads every card too.
+# On Linux pip takes the torch that needs CUDA: INSTALL="torch==...+cpu torchvision" is installed first.
 interop: $(VENV)/.dev
-	$(BIN)/python -m tests.mshub.mindspore_hub_real $(HUB)
+	$(BIN)/python -m tests.exporting.interop --install "$(INSTALL)"
+	$(if $(HUB),$(BIN)/python -m tests.mshub.mindspore_hub_real $(HUB),@echo "mindspore_hub was left out: name a checkout with HUB=...")
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

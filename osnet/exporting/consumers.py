@@ -146,7 +146,7 @@ CONSUMERS: dict[str, Consumer] = {
             resize=bilinear,
             size=_size_in_ultralytics,
             beside=beside.ultralytics,
-            fills_batch=(".onnx",),
+            fills_batch=(),
         ),
         Consumer(
             name="deepstream",

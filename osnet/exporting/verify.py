@@ -105,11 +105,16 @@ def verify(
     weights = _weights(path, interface, model, fetch)
     pictures = read_pictures(images)
     sides = interface.shape[1:3] if program.layout == "nhwc" else interface.shape[2:4]
-    size = program.size(path, (sides[0], sides[1]) if len(sides) == 2 else (None, None))
+    height, width = sides if len(sides) == 2 else (None, None)
+    size = program.size(path, (height, width))
+    made_for = interface.metadata.get("size")
+    if made_for:
+        own_size = parse_size(made_for)
+    else:
+        own_size = weights.input_size if height is None or width is None else (height, width)
     run = _Replay(path, program, interface, size)
     found = run(pictures)
-    made_for = interface.metadata.get("size")
-    expected = Embedder(weights, precision="fp32", size=parse_size(made_for) if made_for else None)(pictures)
+    expected = Embedder(weights, precision="fp32", size=own_size)(pictures)
     resized = [np.rint(program.resize(picture, size)).astype(np.uint8) for picture in pictures]
     same_resize = Embedder(weights, precision="fp32", size=size)(resized)
     end_to_end, alone = cosines(found, expected), cosines(found, same_resize)

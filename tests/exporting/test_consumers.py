@@ -96,7 +96,8 @@ class TestFilesBeside:
         path.parent.mkdir()
         files = export(MODEL, path, consumer="boxmot", size=(128, 64)).files
         assert (path.parent / "manifest.json" in files) == (folder == "a_openvino_model")
-        assert verify(path, "boxmot").size == (128, 64)
+        found = verify(path, "boxmot")
+        assert (found.size, found.right) == ((128, 64), True)
         (path.parent / "a.xml.metadata.json").unlink()
         with pytest.raises(VerificationError, match="does not accept what BoxMOT"):
             verify(path, "boxmot")
@@ -178,12 +179,15 @@ class TestFilesBeside:
         assert export(MODEL, tmp_path / "a.onnx").files == (tmp_path / "a.onnx",)
 
 
-def test_boxmot_does_not_fill_up_a_batch_of_openvino(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"batch: BoxMOT .* with any number of crops, got 4"):
-        export(MODEL, tmp_path / "a.xml", consumer="boxmot", batch=4)
-    export(MODEL, tmp_path / "a.xml", batch=4)
+@pytest.mark.parametrize(("program", "name"), [("boxmot", "a.xml"), ("ultralytics", "a.onnx")])
+def test_a_program_that_does_not_fill_up_a_fixed_batch(program: str, name: str, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"batch: .* with any number of crops, got 4"):
+        export(MODEL, tmp_path / name, consumer=program, batch=4)
+    export(MODEL, tmp_path / name, input=CONSUMERS[program].values, batch=4)
     with pytest.raises(VerificationError, match=r"float32 \(1, 3, 256, 128\): it takes float32 \(4, 3, 256, 128\)"):
-        verify(tmp_path / "a.xml", "boxmot")
+        verify(tmp_path / name, program)
+    export(MODEL, tmp_path / name, consumer=program, batch=1, overwrite=True)
+    assert verify(tmp_path / name, program).right
 
 
 def test_nothing_is_written_where_features_are_not_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
