@@ -251,6 +251,11 @@ class TestFilesThatNobodyPlannedFor:
 
         assert verify(save(tmp_path / "half.onnx", change=halve), "boxmot", model=MODEL).right
 
+    def test_another_size_than_that_of_the_checkpoint(self, tmp_path: Path) -> None:
+        path = save(tmp_path / "small.onnx", InputFormat(size=(128, 64)))
+        found = verify(path, "boxmot", model=MODEL)
+        assert (found.size, found.right) == ((128, 64), True)
+
     def test_class_scores_before_the_features(self, tmp_path: Path) -> None:
         def score(model: Any) -> None:
             weight = onnx.numpy_helper.from_array(np.ones((512, 751), np.float32), "classes")
