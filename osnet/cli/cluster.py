@@ -89,11 +89,11 @@ def cluster(
 
 def _print(about: dict[str, Any]) -> None:
     say(
-        f"{about['out']}: {about['images']:,} images in {about['groups']:,} groups, {about['alone']:,} alone"
+        f"{about['out']}: {about['images']:,} images; groups: {about['groups']:,}, images alone: {about['alone']:,}"
         f" ({about['method']}, similarity of {about['threshold']:.3f} or more)"
     )
     say(
-        f"- {about['near_duplicates']:,} images are near-duplicates of another"
+        f"- near-duplicates of another image: {about['near_duplicates']:,}"
         f" (similarity of {about['duplicate_threshold']:g} or more)"
     )
     scores = about["scores"]

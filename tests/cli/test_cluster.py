@@ -44,8 +44,8 @@ def test_a_table_a_summary_and_a_sheet(features: Path, tmp_path: Path) -> None:
     run = osnet("cluster", features, "-o", out, "--threshold", "0.5", "--sheet", sheet)
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""
-    assert "7 images in 2 groups, 1 alone (agglomerative, similarity of 0.500 or more)" in run.stdout
-    assert "1 images are near-duplicates of another (similarity of 0.98 or more)" in run.stdout
+    assert "7 images; groups: 2, images alone: 1 (agglomerative, similarity of 0.500 or more)" in run.stdout
+    assert "near-duplicates of another image: 1 (similarity of 0.98 or more)" in run.stdout
     assert "pairwise F1 100.0 %: precision 100.0 %, recall 100.0 %; NMI 100.0 %; on 7 images of 3 persons" in run.stdout
     with open(out, newline="") as file:
         assert [int(row["cluster"]) for row in csv.DictReader(file)] == [0, 1, 0, 0, -1, 1, 0]
@@ -88,5 +88,5 @@ def test_the_table_stays_if_the_sheet_cannot_be_drawn(tmp_path: Path) -> None:
     run = osnet("cluster", features, "-o", tmp_path / "o.json", "-t", "0.5", "--sheet", tmp_path / "s.png")
     assert run.returncode == 2
     assert "none of its 2 images can be read" in run.stderr
-    assert "3 images in 1 groups" in run.stdout
+    assert "3 images; groups: 1" in run.stdout
     assert [row["cluster"] for row in json.loads((tmp_path / "o.json").read_text())["rows"]] == [0, -1, 0]
