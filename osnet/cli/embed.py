@@ -10,7 +10,9 @@ import typer
 from osnet.cli.options import (
     AsJson,
     Backend,
+    Device,
     Flip,
+    Input,
     Model,
     Overwrite,
     Precision,
@@ -46,10 +48,8 @@ def embed(
     ],
     model: Model = "osnet",
     backend: Backend = "auto",
-    device: Annotated[str, typer.Option(help="auto (cpu), or cuda:0, tensorrt:0, ascend:0, ... by backend.")] = "auto",
-    input: Annotated[
-        Optional[str], typer.Option(help="For an exported file from elsewhere: normalized, unit or bytes.")
-    ] = None,
+    device: Device = "auto",
+    input: Input = None,
     precision: Precision = "auto",
     size: Size = None,
     batch_size: Annotated[Optional[int], typer.Option(help="Images computed together.")] = None,

@@ -9,7 +9,9 @@ import typer
 from osnet.cli.options import (
     AsJson,
     Backend,
+    Device,
     Flip,
+    Input,
     Precision,
     Size,
     print_json,
@@ -74,12 +76,10 @@ def evaluate(
         bool, typer.Option("--distractors", help="Add the 500,000 distractors of Market-1501.")
     ] = False,
     backend: Backend = "auto",
+    device: Device = "auto",
     precision: Precision = "auto",
     size: Size = None,
-    input: Annotated[
-        Optional[str],
-        typer.Option(help="What an exported network from elsewhere takes: normalized, unit or bytes."),
-    ] = None,
+    input: Input = None,
     seed: Annotated[int, typer.Option(help="Seed of randomly drawn query and gallery splits.")] = 0,
     thresholds: Annotated[
         bool,
@@ -115,8 +115,8 @@ def evaluate(
         raise OptionError("expected either --data or --features: what to evaluate on")
     needs_images = {
         "--model": model, "--dataset": dataset != "auto", "--flip": flip, "--distractors": distractors,
-        "--backend": backend != "auto", "--precision": precision != "auto", "--size": size, "--report": report,
-        "--calibrate": calibrate,
+        "--backend": backend != "auto", "--device": device != "auto", "--precision": precision != "auto",
+        "--size": size, "--input": input, "--report": report, "--calibrate": calibrate,
     }  # fmt: skip
     for name, used in needs_images.items():
         if features and used:
@@ -150,8 +150,8 @@ def evaluate(
                 (evaluate_features(path, **how) for path in features)
                 if features
                 else evaluate_all(
-                    models, data, dataset=dataset, flip=flip, backend=backend, precision=precision, size=chosen,
-                    input=input, distractors=distractors, cache=cache, progress=progress, **how, **fetch,
+                    models, data, dataset=dataset, flip=flip, backend=backend, device=device, precision=precision,
+                    size=chosen, input=input, distractors=distractors, cache=cache, progress=progress, **how, **fetch,
                 )
             )  # fmt: skip
             for result in found:

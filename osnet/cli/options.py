@@ -18,6 +18,8 @@ from osnet.progress import write_line
 _A_MODEL = "osnet, an alias (osnet_market1501), a hub uid, a card (.md) or weights (.ckpt .pth ...)."
 Model = Annotated[str, typer.Option("--model", "-m", help=_A_MODEL)]
 ModelArgument = Annotated[str, typer.Argument(help=_A_MODEL)]
+Device = Annotated[str, typer.Option(help="auto (cpu), or cuda:0, tensorrt:0, ascend:0, ... by backend.")]
+Input = Annotated[Optional[str], typer.Option(help="For an exported file from elsewhere: normalized, unit or bytes.")]
 Backend = Annotated[str, typer.Option(help="auto (openvino), openvino, onnxruntime or mindspore.")]
 Precision = Annotated[str, typer.Option(help="auto (fp32), fp32, bf16, or fast: bf16 where the processor has it.")]
 Flip = Annotated[bool, typer.Option("--flip", help="Average with the mirror image; takes twice as long.")]

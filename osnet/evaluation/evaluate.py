@@ -217,6 +217,7 @@ def evaluate(
     flip: bool = False,
     pool: str | None = None,
     backend: str = "auto",
+    device: str = "auto",
     precision: str = "auto",
     size: tuple[int, int] | None = None,
     input: str | None = None,
@@ -242,7 +243,7 @@ def evaluate(
         k1, k2, lambda_value: as `osnet.rerank`; without `rerank` they have no effect.
         flip: average features with those of the mirror image.
         pool: ``mean``: one feature for each tracklet; the data set must have tracklets.
-        backend, precision, size, input: as `osnet.Embedder`.
+        backend, device, precision, size, input: as `osnet.Embedder`.
         distractors: add the 500,000 of Market-1501.
         seed: of the division into query and gallery where the data has none, and of ``cuhk03``'s gallery shots.
         cache: use features that were computed before, and keep those that are computed now.
@@ -270,8 +271,8 @@ def evaluate(
     return next(
         evaluate_all(
             [model], [data], dataset=dataset, metric=metric, protocol=protocol, rerank=rerank, k1=k1, k2=k2,
-            lambda_value=lambda_value, flip=flip, pool=pool, backend=backend, precision=precision, size=size,
-            input=input, distractors=distractors, seed=seed, cache=cache, progress=progress, **fetch,
+            lambda_value=lambda_value, flip=flip, pool=pool, backend=backend, device=device, precision=precision,
+            size=size, input=input, distractors=distractors, seed=seed, cache=cache, progress=progress, **fetch,
         )
     )  # fmt: skip
 
@@ -290,6 +291,7 @@ def evaluate_all(
     flip: bool = False,
     pool: str | None = None,
     backend: str = "auto",
+    device: str = "auto",
     precision: str = "auto",
     size: tuple[int, int] | None = None,
     input: str | None = None,
@@ -326,7 +328,8 @@ def evaluate_all(
             weights = source if isinstance(source, Weights) else None
             embedder = Embedder(
                 source.path if isinstance(source, Artefact) else source,
-                backend=backend, precision=precision, size=size, input=input, flip=flip, normalize=False,
+                backend=backend, device=device, precision=precision, size=size, input=input, flip=flip,
+                normalize=False,
             )  # fmt: skip
             for place, task in enumerate(tasks):
                 paths = [record.path for record in (*task.query, *task.gallery)]

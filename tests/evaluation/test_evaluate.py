@@ -294,6 +294,14 @@ def test_unknown_names_list_the_known_ones(market: Path, keyword: dict[str, str]
         osnet.evaluate(NOT_READ, market, **keyword)
 
 
+def test_the_device_and_the_backend_are_the_embedders(weights: Weights, market: Path) -> None:
+    with pytest.raises(OptionError, match="device: the openvino backend runs on the CPU, got 'cuda:0'"):
+        osnet.evaluate(weights, market, device="cuda:0")
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(OptionError, match="device 'tensorrt:0': this onnxruntime has no TensorrtExecutionProvider"):
+        osnet.evaluate(weights, market, backend="onnxruntime", device="tensorrt:0")
+
+
 def test_every_data_set_is_checked_before_the_first_is_evaluated(
     weights: Weights, market: Path, tmp_path: Path
 ) -> None:
