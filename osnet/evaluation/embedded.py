@@ -14,9 +14,10 @@ from osnet.data.tables import cell_text
 from osnet.errors import DataError
 from osnet.evaluation.compiled_loops import require_numba
 from osnet.evaluation.distances import METRICS
-from osnet.evaluation.evaluate import POOLS, Evaluation, labels_of, pooled, ranked
+from osnet.evaluation.evaluate import POOLS, Evaluation, ranked
 from osnet.evaluation.protocols import PROTOCOLS, index_labels
 from osnet.evaluation.rerank import K1, K2, LAMBDA, check_settings, doubt
+from osnet.evaluation.tasks import labels_of, pooled
 from osnet.inference.embedder import Signature, normalise
 from osnet.inference.feature_files import read_features
 

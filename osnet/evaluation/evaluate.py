@@ -8,16 +8,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
 from osnet.checkpoint.weights import Weights
 from osnet.checks import check_bool, check_choice
 from osnet.data import check_files
-from osnet.data.doctor import examine
 from osnet.data.load import load_records
-from osnet.data.records import DataSet, Record, cameras, persons
+from osnet.data.records import DataSet, Record
 from osnet.errors import DataError
 from osnet.evaluation.claims import Claim, claims_of, why_not_comparable
 from osnet.evaluation.compiled_loops import require_numba
@@ -26,6 +25,7 @@ from osnet.evaluation.open_set import OpenSet, open_set
 from osnet.evaluation.protocols import PROTOCOLS, Labels, index_labels
 from osnet.evaluation.ranking import Nearest, Ranking, nearest, rank, rank_distances
 from osnet.evaluation.rerank import K1, K2, LAMBDA, check_settings, doubt, reranked
+from osnet.evaluation.tasks import checked_task, labels_of, pooled
 from osnet.evaluation.verification import Verification, verify_pairs
 from osnet.hub.settings import QuietFetchOptions, read_settings
 from osnet.inference.embedder import Embedder, Signature, normalise
@@ -319,7 +319,7 @@ def evaluate_all(
     for one in data:
         listed = one if isinstance(one, DataSet) else load_records(one, dataset, seed=seed, distractors=distractors)
         listed = replace(listed, protocol=protocol or listed.protocol)
-        tasks.append(_checked(listed, check_files.sizes(listed)[1], pool))  # without missing and empty files
+        tasks.append(checked_task(listed, check_files.sizes(listed)[1], pool))  # without missing and empty files
     sources = [read_model(model, values=input, **fetch) for model in models]
     settings = {"k1": k1, "k2": k2, "lambda": lambda_value} if rerank else None
 
@@ -336,7 +336,7 @@ def evaluate_all(
                 features, computed, bad = embed_cached(embedder, paths, store, progress)
                 if bad:
                     features = features[[path not in bad for path in paths]]
-                    task = tasks[place] = _checked(task.listed, {**task.bad, **bad}, pool)
+                    task = tasks[place] = checked_task(task.listed, {**task.bad, **bad}, pool)
                 if metric == "cosine":
                     features = normalise(features)
                 query, query_features = pooled(task.query, features[: len(task.query)], pool)
@@ -372,58 +372,6 @@ def ranked(
     k1, k2 = int(settings["k1"]), int(settings["k2"])
     distances = reranked(query, gallery, k1, k2, settings["lambda"], metric)
     return rank_distances(distances, **how), distances
-
-
-class _Task(NamedTuple):
-    """A data set without its `bad` images, checked for an evaluation; `listed` has all of them."""
-
-    data: DataSet
-    query: tuple[Record, ...]
-    gallery: tuple[Record, ...]
-    findings: tuple[str, ...]
-    listed: DataSet
-    bad: dict[Path, str]
-
-
-def _checked(listed: DataSet, bad: dict[Path, str], pool: str | None) -> _Task:
-    """`listed` without the images that are `bad`, checked for an evaluation as `osnet doctor` does."""
-    doubts = [finding.message for finding in check_files.unusable(listed, bad)]
-    data = listed.without(bad)
-    report = examine(data, quick=True)
-    if report.errors:
-        more = f" ({len(report.errors) - 1} more: osnet doctor)" if len(report.errors) > 1 else ""
-        raise DataError(f"{data.root}: {'; '.join((*doubts, report.errors[0].message))}{more}")
-    query, gallery = data.split("query"), data.split("gallery", junk=True)
-    if pool and not any(record.tracklet is not None for record in (*query, *gallery)):
-        raise DataError(
-            f"{data.root}: pool={pool!r} needs tracklets, and this data set has none; "
-            "use a csv or parquet table with the column tracklet"
-        )
-    index_labels(data.protocol, **labels_of(query, gallery), queries=len(query), size=len(gallery))
-    findings = (*doubts, *(finding.message for finding in report.findings))
-    return _Task(data, query, gallery, findings, listed, bad)
-
-
-def labels_of(query: Sequence[Record], gallery: Sequence[Record]) -> dict[str, Any]:
-    """Return keywords of `osnet.rank`: identities and cameras, int64."""
-    return {
-        "query_ids": persons(query),
-        "gallery_ids": persons(gallery),
-        "query_cameras": cameras(query),
-        "gallery_cameras": cameras(gallery),
-    }
-
-
-def pooled(records: tuple[Record, ...], features: Floats, pool: str | None) -> tuple[tuple[Record, ...], Floats]:
-    """One record and the mean feature for each tracklet of a person and camera; images without a tracklet stay."""
-    if pool is None:
-        return records, features
-    groups: dict[Any, list[int]] = {}
-    for place, record in enumerate(records):
-        key = (record.person, record.camera, record.tracklet) if record.tracklet is not None else place
-        groups.setdefault(key, []).append(place)
-    means = np.stack([features[places].mean(axis=0, dtype=np.float64) for places in groups.values()])
-    return tuple(records[places[0]] for places in groups.values()), means.astype(np.float32)
 
 
 def _name(model: ModelLike, source: Weights | Artefact) -> str:

@@ -98,7 +98,7 @@ def export(
         path: ``.onnx``; ``.xml`` (OpenVINO, with a ``.bin`` beside it); or ``.mindir`` (MindSpore, which must be
             installed).
         consumer: ``boxmot``, ``ultralytics``, ``deepstream``, ``triton``, ``openvino`` or ``mindspore-lite``: chooses
-            input, layout and batch as that program needs them, and writes the files that it wants beside it.
+            input, layout and batch as that program needs them, and writes the files that it looks for beside it.
         input: ``normalized`` (default), ``unit`` or ``bytes``, see `osnet.models.input_format.InputFormat`.
         layout: ``nchw`` (float32, default) or ``nhwc`` (uint8, with ``input="bytes"``).
         any_size: the file takes images of any size and resizes them itself, as Pillow's bilinear filter does; with

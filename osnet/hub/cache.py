@@ -133,7 +133,7 @@ class Search:
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """What changes when the file `path` does; empty when there is no file."""
+    """What changes when the file `path` does; empty without a file."""
     try:
         state = path.stat()
     except (OSError, ValueError):

@@ -42,7 +42,7 @@ class Signature:
 
     Attributes:
         model: the network, such as ``osnet_x0_25``.
-        sha256: of the checkpoint's file, also for what was exported from it; of the arrays if there is no file.
+        sha256: of the checkpoint's file, also for what was exported from it; of the arrays without a file.
         precision: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
         height, width: of the network's input in pixels.
         normalized, flip: as `Embedder` has them.

@@ -33,7 +33,7 @@ _EXAMPLES = 3
 
 
 def is_stream(path: PathLike) -> bool:
-    """Whether `path` names rows (a table, a list, a tar file, standard input) and is no image or folder itself."""
+    """Whether `path` names rows (a table, a list, a tar file, standard input) instead of being an image or a folder."""
     return _kind(Path(path)) not in ("image", "folder")
 
 
