@@ -38,8 +38,8 @@ def test_the_documentation_names_real_options() -> None:
     from osnet.cli.app import app
 
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    known = {word for name in ("eval", "doctor", "demo") for option in commands[name].params for word in option.opts}
-    known |= {word for option in commands["eval"].params for word in option.secondary_opts}
+    options = [option for name in ("eval", "doctor", "demo", "embed") for option in commands[name].params]
+    known = {word for option in options for word in (*option.opts, *option.secondary_opts)}
     text = (Path(__file__).parents[2] / "docs" / "evaluate.md").read_text(encoding="utf-8")
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", text)) <= known
 
