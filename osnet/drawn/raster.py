@@ -111,8 +111,8 @@ class Canvas:
         row_part, row_y, first, columns, reach_lost = self._rows(figure, scale, left, top)
         if reach_lost:
             return
-        # Candidates: every pixel of every row. Along the line in samples (0 and the last are outside); across it in metres.
-        # Both are linear in the column of the pixel.
+        # Candidates: every pixel of every row. Along the line in samples (0 and the last are outside), across it in
+        # metres; both are linear in the pixel's column.
         dy = (row_y + 0.5) / scale + (top - y[row_part])
         per_metre = SAMPLES / length
         pixel = np.arange(int(columns.sum()))
