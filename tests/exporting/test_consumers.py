@@ -15,7 +15,6 @@ import osnet
 from osnet.cli.export import verify_file
 from osnet.errors import ExistsError, ImageError, OptionError, VerificationError
 from osnet.exporting import export as module
-from osnet.exporting import verify as verify_module
 from osnet.exporting.consumers import CONSUMERS, bilinear, bilinear_bytes
 from osnet.exporting.export import export
 from osnet.exporting.verify import verify
@@ -28,8 +27,7 @@ MODEL = "osnet_x0_25_drawn"
 
 @pytest.fixture(autouse=True)
 def _three_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    for where in (module, verify_module):
-        monkeypatch.setattr(where, "DRAWN_IMAGES", 3)
+    monkeypatch.setattr(module, "DRAWN_IMAGES", 3)
 
 
 def save(path: Path, input_format: InputFormat = InputFormat(), change: Any = None) -> Path:  # noqa: B008 - frozen
