@@ -12,6 +12,7 @@ import numpy as np
 from osnet.errors import DependencyError, ImageError
 from osnet.inference.images import prepare
 from osnet.models.input_format import InputFormat
+from osnet.models.openvino_graph import telemetry_hidden
 
 if TYPE_CHECKING:
     import openvino
@@ -70,8 +71,9 @@ def quantise(graph: openvino.Model, input_format: InputFormat, pictures: Sequenc
 
 def _import_nncf() -> Any:
     try:
-        import nncf
-        import nncf.quantization.range_estimator
+        with telemetry_hidden():
+            import nncf
+            import nncf.quantization.range_estimator
     except ImportError as error:
         raise DependencyError(f'NNCF cannot be imported ({error}); install it: pip install "osnet[int8]"') from error
     nncf.set_log_level(40)  # logging.ERROR: progress is the caller's

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -25,30 +27,31 @@ _import_lock = threading.Lock()
 _TELEMETRY = "openvino_telemetry"
 
 
-def import_openvino() -> Any:
-    """The package openvino, imported in a way that contacts nobody.
+@contextlib.contextmanager
+def telemetry_hidden() -> Iterator[None]:
+    """What is imported within finds no package openvino_telemetry, through which OpenVINO's packages send events to
+    Google Analytics and write an identifier to ``~/intel``. Without it they take stubs of their own."""
+    with _import_lock:
+        hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == _TELEMETRY}
+        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            del sys.modules[_TELEMETRY]
+            sys.modules.update(hidden)
 
-    On import, ``openvino.tools.ovc`` sends an event to Google Analytics through the package openvino_telemetry, and
-    writes an identifier to ``~/intel``. Where that package cannot be imported, it takes a stub of its own instead; so
-    for the moment of the import it cannot be. The only place of this package that imports OpenVINO.
+
+def import_openvino() -> Any:
+    """The package openvino, imported in a way that contacts nobody; the only place of this package that imports it.
 
     Raises:
         DependencyError: OpenVINO cannot be imported.
     """
-    with _import_lock:
-        if "openvino" not in sys.modules:
-            hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == _TELEMETRY}
-            sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
-        else:
-            hidden = None
+    with telemetry_hidden():
         try:
             import openvino
         except ImportError as error:
             raise DependencyError(f"OpenVINO cannot be imported ({error}); install it: pip install openvino") from error
-        finally:
-            if hidden is not None:
-                del sys.modules[_TELEMETRY]
-                sys.modules.update(hidden)
         # The binding sets itself up at its first array; two threads that do so at once wait for each other for ever.
         _ = openvino.Tensor(np.zeros(1, np.uint8), shared_memory=True).data
     return openvino

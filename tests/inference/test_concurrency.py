@@ -206,6 +206,26 @@ def test_openvino_contacts_nobody(body: str, home: str, checkpoint: Path, tmp_pa
     assert not (tmp_path / "intel").exists()
 
 
+@pytest.mark.slow
+def test_quantising_contacts_nobody(checkpoint: Path, tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    body = (
+        "from osnet import read_weights\nfrom osnet.exporting.quantise import quantise\n"
+        "from osnet.models.input_format import InputFormat\nfrom osnet.models.openvino_graph import build_openvino\n"
+        f"weights, taken = read_weights({str(checkpoint)!r}), InputFormat(size=(64, 32))\n"
+        "crops = np.random.default_rng(0).integers(0, 256, (16, 64, 32, 3)).astype(np.uint8)\n"
+        "warnings.simplefilter('ignore')\n"
+        "quantise(build_openvino(weights, taken), taken, crops)"
+    )
+    ours = ("CI", "TF_BUILD", "JENKINS_URL", "GITHUB_ACTIONS")
+    environment = {**{k: v for k, v in os.environ.items() if k not in ours}, "HOME": str(tmp_path)}
+    run = subprocess.run(
+        [sys.executable, "-c", OBSERVED.format(body=body)], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert (run.returncode, run.stdout) == (0, "[]\n"), run.stderr
+    assert not (tmp_path / "intel").exists()
+
+
 def test_openvino_telemetry_stays_importable_for_others() -> None:
     code = (
         "from osnet.models.openvino_graph import import_openvino\nimport_openvino()\nimport sys\n"
