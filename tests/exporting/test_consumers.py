@@ -89,6 +89,7 @@ class TestFilesBeside:
         assert (about["schema_version"], about["model_kwargs_schema_version"]) == (1, 1)
 
     @pytest.mark.parametrize("folder", ["plain", "a_openvino_model"])
+    @pytest.mark.slow
     def test_boxmot_takes_the_size_of_openvino_from_beside(self, folder: str, tmp_path: Path) -> None:
         path = tmp_path / folder / "a.xml"
         path.parent.mkdir()
@@ -178,6 +179,7 @@ class TestFilesBeside:
 
 
 @pytest.mark.parametrize(("program", "name"), [("boxmot", "a.xml"), ("ultralytics", "a.onnx")])
+@pytest.mark.slow
 def test_a_program_that_does_not_fill_up_a_fixed_batch(program: str, name: str, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"batch: .* with any number of crops, got 4"):
         export(MODEL, tmp_path / name, consumer=program, batch=4)
@@ -197,6 +199,7 @@ def test_nothing_is_written_where_features_are_not_numbers(tmp_path: Path, monke
 @pytest.mark.parametrize(
     ("values", "program"), [("unit", "boxmot"), ("normalized", "ultralytics"), ("normalized", "deepstream")]
 )
+@pytest.mark.slow
 def test_a_foreign_file_for_another_program_is_told(
     values: str, program: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -210,6 +213,7 @@ def test_a_foreign_file_for_another_program_is_told(
     assert capsys.readouterr().out.startswith(expected)
 
 
+@pytest.mark.slow
 def test_a_foreign_file_that_takes_bgr_is_told(tmp_path: Path) -> None:
     def reverse(model: Any) -> None:
         kernel = next(node for node in model.graph.node if node.op_type == "Conv").input[1]
@@ -223,6 +227,7 @@ def test_a_foreign_file_that_takes_bgr_is_told(tmp_path: Path) -> None:
     assert (found.right, found.takes) == (False, "unit bgr")
 
 
+@pytest.mark.slow
 def test_other_weights_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def noise(model: Any) -> None:
         for kernel in model.graph.initializer:
@@ -238,6 +243,7 @@ def test_other_weights_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 class TestFilesThatNobodyPlannedFor:
+    @pytest.mark.slow
     def test_an_input_in_half_precision(self, tmp_path: Path) -> None:
         def halve(model: Any) -> None:
             (source,) = model.graph.input
@@ -249,6 +255,7 @@ class TestFilesThatNobodyPlannedFor:
 
         assert verify(save(tmp_path / "half.onnx", change=halve), "boxmot", model=MODEL).right
 
+    @pytest.mark.slow
     def test_another_size_than_that_of_the_checkpoint(self, tmp_path: Path) -> None:
         path = save(tmp_path / "small.onnx", InputFormat(size=(128, 64)))
         found = verify(path, "boxmot", model=MODEL)
@@ -266,6 +273,7 @@ class TestFilesThatNobodyPlannedFor:
         with pytest.raises(VerificationError, match=r"expected features of shape \(B, 512\) .*got \(1, 751\)"):
             verify(path, "boxmot", model=MODEL)
 
+    @pytest.mark.slow
     def test_an_input_of_any_size_in_a_program_with_a_size_of_its_own(self, tmp_path: Path) -> None:
         def free(model: Any) -> None:
             for side, name in ((2, "height"), (3, "width")):
@@ -280,11 +288,13 @@ class TestFilesThatNobodyPlannedFor:
         with pytest.raises(ImageError, match="expected at least one image"):
             verify(save(tmp_path / "a.onnx"), "boxmot", model=MODEL, images=[])
 
+    @pytest.mark.slow
     def test_images_of_one_pixel(self, tmp_path: Path) -> None:
         one = [np.full((1, 1, 3), 9, np.uint8)]
         assert verify(save(tmp_path / "a.onnx"), "boxmot", model=MODEL, images=one).right
 
 
+@pytest.mark.slow
 def test_a_right_file_is_told_with_its_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     export(MODEL, tmp_path / "a.onnx", consumer="ultralytics")
     assert verify_file(tmp_path / "a.onnx", "ultralytics", None, None, {}, False) == 0

@@ -46,6 +46,7 @@ def expected(people: list[np.ndarray]) -> np.ndarray:
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_an_exported_file_is_a_model_with_the_same_features(
     name: str, options: dict[str, Any], people: list[np.ndarray], expected: np.ndarray, tmp_path: Path
 ) -> None:
@@ -62,6 +63,7 @@ def test_an_exported_file_is_a_model_with_the_same_features(
     assert np.array_equal(again(people[0]), embedder(people[0]))
 
 
+@pytest.mark.slow
 def test_openvino_runs_onnx_too_and_onnx_runtime_runs_weights(
     people: list[np.ndarray], expected: np.ndarray, tmp_path: Path
 ) -> None:
@@ -72,6 +74,7 @@ def test_openvino_runs_onnx_too_and_onnx_runtime_runs_weights(
         assert (embedder(people) * expected).sum(axis=1).min() > 0.99999
 
 
+@pytest.mark.slow
 def test_the_size_of_the_checkpoint_or_another(people: list[np.ndarray], tmp_path: Path) -> None:
     export(MODEL, tmp_path / "a.onnx", size=(128, 64))
     embedder = Embedder(tmp_path / "a.onnx")
@@ -91,6 +94,7 @@ def test_nothing_is_written_where_features_differ(tmp_path: Path, monkeypatch: p
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_files_that_are_there_stay_unless_asked_for(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"mine")
     with pytest.raises(ExistsError, match=r"a\.bin' exists"):
@@ -155,6 +159,7 @@ def test_weights_are_needed_where_a_network_is_built(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("made_for", ["boxmot", "ultralytics", "deepstream", "triton"])
+@pytest.mark.slow
 def test_verify_tells_the_right_program_from_the_others(made_for: str, tmp_path: Path) -> None:
     export(MODEL, tmp_path / "a.onnx", consumer=made_for)
     for program in ("boxmot", "ultralytics", "deepstream", "triton"):
@@ -172,6 +177,7 @@ def test_verify_needs_the_weights_that_a_file_was_made_from(tmp_path: Path) -> N
         verify(tmp_path / "a.onnx", "boxmot", model=weights)
 
 
+@pytest.mark.slow
 def test_a_file_says_where_its_weights_were(tmp_path: Path) -> None:
     from osnet.checkpoint.convert import convert
 

@@ -79,6 +79,7 @@ def test_two_streams_taken_in_turns(embedder: Embedder, crops: list[np.ndarray],
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.parametrize("end", ["os._exit", "sys.exit"])
+@pytest.mark.slow
 def test_a_forked_child_uses_the_embedder_it_inherits(checkpoint: Path, tmp_path: Path, end: str) -> None:
     code = f"""
 import os, sys, threading
@@ -102,6 +103,7 @@ sys.exit(os.waitstatus_to_exitcode(status) if hasattr(os, "waitstatus_to_exitcod
     assert run.returncode == 0, run.stderr.decode()
 
 
+@pytest.mark.slow
 def test_pickled_as_its_file_and_checked_against_it(
     checkpoint: Path, crops: list[np.ndarray], expected: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -123,6 +125,7 @@ def test_pickled_as_its_file_and_checked_against_it(
         pickle.loads(data)
 
 
+@pytest.mark.slow
 def test_copied_and_pickled_with_weights_that_have_no_file(
     embedder: Embedder, crops: list[np.ndarray], expected: np.ndarray
 ) -> None:

@@ -365,6 +365,7 @@ def test_memory_does_not_grow_with_the_number_of_parts(folder: Path, tmp_path: P
     assert peaks[1] - peaks[0] < 12, peaks
 
 
+@pytest.mark.slow
 def test_the_command(folder: Path, tmp_path: Path) -> None:
     (folder / "03.png").write_bytes(b"bad")
     words = ("-m", "osnet", "embed", "-m", "osnet_x0_25_drawn", "-o", f"{tmp_path}/out/")
