@@ -15,21 +15,13 @@ import numpy as np
 
 from benchmarks import peers
 from benchmarks.timing import print_table, take_turns
+from osnet.inference.bench import BOXES, boxes_of_people
 from osnet.inference.embedder import Embedder, normalise
 from osnet.inference.images import crop_boxes, prepare
 from osnet.variants import IMAGE_MEAN, IMAGE_STD
 from tests.recipe import CLASSES, recipe_weights
 
 NETWORKS = ("osnet_x0_25", "osnet_x1_0")
-BOXES = (1, 5, 20)
-
-
-def boxes_of(count: int) -> np.ndarray:
-    """float64 (count, 4): people of 80 to 300 pixels somewhere in a frame of 1920x1080."""
-    rng = np.random.default_rng(count)
-    height = rng.uniform(80, 300, count)
-    left, top = rng.uniform(0, 1700, count), rng.uniform(0, 700, count)
-    return np.stack([left, top, left + height / 2.4, top + height], axis=1)
 
 
 def onnx_embedder(session: object) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
@@ -58,7 +50,7 @@ def main() -> None:
         warming = time.perf_counter() - start
         peer = onnx_embedder(peers.onnx_session(peers.torchreid_network(network, weights.arrays, CLASSES)))
         for count in BOXES:
-            boxes = boxes_of(count)
+            boxes = boxes_of_people(count)
             times = []
             for embedder in (cold, ours):
                 start = time.perf_counter()

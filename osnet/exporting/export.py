@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -251,21 +252,20 @@ def _files(path: Path) -> list[Path]:
 
 
 def _publish(folder: Path, final: Path, texts: dict[Path, str], overwrite: bool) -> list[Path]:
-    """Write `texts`, then move what `folder` holds beside `final`, which comes last: it never stands beside another
-    export's files."""
-    if overwrite and len(_files(final)) > 1:
-        final.unlink(missing_ok=True)
-    written = []
-    for target, text in texts.items():
-        with atomic_file(target, overwrite=overwrite) as private:
-            private.write_text(text, encoding="utf-8")
-        written.append(target)
-    for name in sorted((path.name for path in folder.iterdir()), key=lambda name: name == final.name):
-        target = final.parent / name
-        with atomic_file(target, overwrite=overwrite) as private:
-            shutil.copyfile(folder / name, private)
-        written.append(target)
-    return written
+    """Write `texts`, and what `folder` holds beside `final`: all under private names first, so that a full disk costs
+    nothing. `final` comes last: it never stands beside another export's files."""
+    others = sorted(path.name for path in folder.iterdir() if path.name != final.name)
+    targets = [final, *(final.parent / name for name in others), *texts]
+    with ExitStack() as stack:  # which renames in reverse order
+        for target in targets:
+            private = stack.enter_context(atomic_file(target, overwrite=overwrite))
+            if target in texts:
+                private.write_text(texts[target], encoding="utf-8")
+            else:
+                shutil.copyfile(folder / target.name, private)
+        if overwrite and others:
+            final.unlink(missing_ok=True)
+    return targets[::-1]
 
 
 @dataclass(frozen=True)

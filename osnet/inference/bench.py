@@ -134,7 +134,7 @@ def benchmark(
             streams[place].append(count / _seconds(lambda e=embedder, s=long: list(e.stream(s))))  # type: ignore[misc]
             calls[place][0].append(_seconds(lambda e=embedder: list(e.stream(iter(crops[:1])))))  # type: ignore[misc]
             for boxes in BOXES:
-                corners = _boxes(boxes)
+                corners = boxes_of_people(boxes)
                 calls[place][boxes].append(_seconds(lambda e=embedder, b=corners: e(frame, boxes=b)))  # type: ignore[misc]
             if progress:
                 progress((turn + 1) * len(embedders) + place + 1, stages)
@@ -196,7 +196,7 @@ def _pictures(count: int, size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.stack([np.asarray(Image.fromarray(image).resize(shape, Image.Resampling.BICUBIC)) for image in small])
 
 
-def _boxes(count: int) -> NDArray[np.float64]:
+def boxes_of_people(count: int) -> NDArray[np.float64]:
     """(count, 4): people of 80 to 300 pixels somewhere in the frame."""
     rng = np.random.default_rng(count)
     height = rng.uniform(80, 300, count)

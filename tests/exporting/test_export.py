@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 import osnet
 from osnet.checkpoint.weights import Weights
-from osnet.errors import CheckpointError, ExistsError, OptionError, UnknownModelError, VerificationError
+from osnet.errors import CheckpointError, DiskError, ExistsError, OptionError, UnknownModelError, VerificationError
 from osnet.exporting import export as module
 from osnet.exporting.export import draw_people, export
 from osnet.exporting.verify import verify
@@ -102,6 +103,25 @@ def test_files_that_are_there_stay_unless_asked_for(tmp_path: Path) -> None:
     assert (tmp_path / "a.bin").read_bytes() == b"mine"
     export(MODEL, tmp_path / "a.xml", overwrite=True)
     assert Embedder(tmp_path / "a.xml").precision == "fp32"
+
+
+def test_a_full_disk_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second of two files does not fit."""
+    files = {"a.xml": b"old network", "a.bin": b"old weights"}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    real, copied = module.shutil.copyfile, []
+
+    def full(source: Path, target: Path) -> None:
+        copied.append(target)
+        if len(copied) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", str(target))
+        real(source, target)
+
+    monkeypatch.setattr(module.shutil, "copyfile", full)
+    with pytest.raises(DiskError, match="No space left"):
+        export(MODEL, tmp_path / "a.xml", overwrite=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_numbers_are_checked(options: dict[str, float], message: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_prints_json(tmp_path: object) -> None:
+def test_the_command_prints_json() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "osnet", "bench", MODEL, "--rounds", "1", "--seconds", "0.02", "--json"],
         capture_output=True,
