@@ -19,8 +19,8 @@ import numpy as np
 import osnet
 from osnet.drawn.dataset import draw_dataset
 from osnet.evaluation.calibration import calibrate, threshold_for, write_calibration
-from osnet.evaluation.cluster_files import known_persons, read_together
 from osnet.evaluation.clustering import METHODS, score_clusters
+from osnet.evaluation.feature_tables import known_persons, read_together
 from osnet.evaluation.verification import FALSE_POSITIVE_RATES
 from osnet.inference.bulk import embed_files
 

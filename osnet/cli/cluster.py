@@ -48,14 +48,9 @@ def cluster(
     that it is a near-duplicate of. The groups are scored where persons are known: from a column person of the features,
     or from file names like those of Market-1501.
     """
-    from osnet.evaluation.cluster_files import (
-        check_output,
-        choose_threshold,
-        cluster_features,
-        read_together,
-        write_clusters,
-    )
+    from osnet.evaluation.cluster_files import cluster_features, write_clusters
     from osnet.evaluation.clustering import NEAR_DUPLICATE
+    from osnet.evaluation.feature_tables import check_output, choose_threshold, read_together
     from osnet.files import refuse_existing
 
     targets = [check_output(out)]

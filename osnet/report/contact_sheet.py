@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from osnet.data.records import DISTRACTOR
 from osnet.errors import DataError, ImageError, OptionError
-from osnet.evaluation.cluster_files import Clusters, FeatureRows
+from osnet.evaluation.cluster_files import Clusters
+from osnet.evaluation.feature_tables import FeatureRows
 from osnet.files import atomic_file
 from osnet.inference.images import prepare_boxes
 from osnet.inference.tables import BOX

@@ -13,15 +13,13 @@ import pytest
 
 from osnet.errors import DataError, ExistsError, OptionError
 from osnet.evaluation.calibration import calibrate, threshold_for, write_calibration
-from osnet.evaluation.cluster_files import (
-    Clusters,
+from osnet.evaluation.cluster_files import Clusters, cluster_features, write_clusters
+from osnet.evaluation.feature_tables import (
     FeatureRows,
     check_output,
     choose_threshold,
-    cluster_features,
     known_persons,
     read_together,
-    write_clusters,
 )
 from osnet.evaluation.verification import verify_pairs
 from osnet.inference.embedder import Signature

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from osnet.errors import DataError, ExistsError, OptionError
-from osnet.evaluation.cluster_files import Clusters, FeatureRows, cluster_features
+from osnet.evaluation.cluster_files import Clusters, cluster_features
+from osnet.evaluation.feature_tables import FeatureRows
 from osnet.inference.embedder import Signature
 from osnet.report import contact_sheet
 from osnet.report.contact_sheet import check_sheet, sheet_rows, write_sheet
