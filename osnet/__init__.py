@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from osnet.evaluation.rerank import rerank
     from osnet.exporting.export import Export, export
     from osnet.exporting.verify import verify
+    from osnet.gallery.gallery import Gallery
     from osnet.hub.card import Card
     from osnet.hub.catalog import get_card, list_cards
     from osnet.hub.fetch import fetch
@@ -39,6 +40,7 @@ _HOMES = {
     "Embedder": "osnet.inference.embedder",
     "Evaluation": "osnet.evaluation.evaluate",
     "Export": "osnet.exporting.export",
+    "Gallery": "osnet.gallery.gallery",
     "Ranking": "osnet.evaluation.ranking",
     "OsnetError": "osnet.errors",
     "Run": "osnet.training.run",
@@ -71,6 +73,7 @@ __all__ = [
     "Embedder",
     "Evaluation",
     "Export",
+    "Gallery",
     "OsnetError",
     "Ranking",
     "Run",

@@ -74,6 +74,10 @@ class DataError(OsnetError, ValueError):
     """A data set, or arrays of features and labels, that cannot give a meaningful answer."""
 
 
+class GalleryError(OsnetError, ValueError):
+    """A gallery that cannot be used: not there, damaged, or written by a newer version."""
+
+
 class TrainingError(OsnetError, ArithmeticError):
     """Training cannot continue: the loss is no longer a finite number."""
 

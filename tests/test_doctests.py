@@ -21,8 +21,8 @@ from tests.recipe import recipe_arrays
 @pytest.mark.parametrize(
     "function",
     [
-        osnet.Embedder, osnet.cluster, osnet.convert, osnet.evaluate, osnet.fetch, osnet.get_card, osnet.load_records,
-        osnet.rank, osnet.rank_distances, osnet.read_weights, osnet.rerank,
+        osnet.Embedder, osnet.Gallery, osnet.cluster, osnet.convert, osnet.evaluate, osnet.fetch, osnet.get_card,
+        osnet.load_records, osnet.rank, osnet.rank_distances, osnet.read_weights, osnet.rerank,
     ],
 )  # fmt: skip
 def test_examples_run(function: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("models",),
     ("inference", "mshub"),
     ("exporting", "evaluation"),
-    ("training",),
+    ("gallery", "training"),
     ("report",),
     ("cli", "__main__"),
 ]

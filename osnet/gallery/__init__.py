@@ -1,0 +1,1 @@
+"""Features that are kept: people are enrolled, searched and removed. `osnet.gallery.gallery.Gallery` is the way in."""

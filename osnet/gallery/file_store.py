@@ -1,0 +1,499 @@
+"""A gallery in one SQLite file, and an exact search over its features in memory.
+
+The file is all there is. Each change is one transaction, synced to the disk before the call returns (WAL,
+``synchronous=FULL``). What is deleted is overwritten (``secure_delete``), and the log is emptied after it. Each row
+carries a CRC-32, since SQLite itself does not notice a changed byte of a value.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from osnet.checks import check_number
+from osnet.errors import DiskError, GalleryError, LockError
+from osnet.escaping import name_of_text, text_of_name
+from osnet.files import PathLike, atomic_file
+from osnet.gallery.filters import Filter, value_text
+from osnet.gallery.matrix import Matrix, Snapshot
+from osnet.gallery.search import best_rows
+from osnet.gallery.store import FORMAT, About, Entry, Match, Receipt, Row, Stats
+from osnet.inference.embedder import Signature
+from osnet.variants import FEATURE_DIM
+
+Floats = npt.NDArray[np.float32]
+
+TIMEOUT = 10.0
+"""Seconds that a writer waits for another one."""
+
+_APPLICATION = 0x6F736E67  # "osng", in the header of the file
+_PAGE = 16384  # of 7 features
+_AT_ONCE = 2048
+
+_SCHEMA = """
+CREATE TABLE about (content TEXT NOT NULL, checksum INTEGER NOT NULL);
+CREATE TABLE removals (count INTEGER NOT NULL);
+CREATE TABLE entries (
+    row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, identity TEXT, camera TEXT, time REAL, source TEXT,
+    box TEXT, attributes TEXT, added REAL NOT NULL, checksum INTEGER NOT NULL
+);
+CREATE TABLE features (row INTEGER PRIMARY KEY, feature BLOB NOT NULL, checksum INTEGER NOT NULL);
+CREATE TABLE thumbnails (row INTEGER PRIMARY KEY, image BLOB NOT NULL, checksum INTEGER NOT NULL);
+CREATE TABLE attributes (name TEXT, value TEXT, row INTEGER, PRIMARY KEY (name, value, row)) WITHOUT ROWID;
+CREATE INDEX attributes_row ON attributes (row);
+CREATE INDEX entries_identity ON entries (identity);
+"""
+_ENTRY = "e.row, e.id, e.identity, e.camera, e.time, e.source, e.box, e.attributes, e.added, e.checksum"
+_FEATURE = f"{_ENTRY}, f.feature, f.checksum"
+_WHOLE = f"{_FEATURE}, t.image, t.checksum"
+_WITH_FEATURE = "LEFT JOIN features f ON f.row = e.row"
+_WITH_ALL = f"{_WITH_FEATURE} LEFT JOIN thumbnails t ON t.row = e.row"
+
+
+class FileStore:
+    """See `osnet.gallery.store.Store` for the methods.
+
+    Args:
+        path: an existing gallery; see `FileStore.create`.
+        timeout: seconds that a change waits while another process writes.
+
+    Raises:
+        GalleryError: no such file, not a gallery, damaged, or of a newer version.
+        DiskError: the file or its folder refuses to be read or written.
+    """
+
+    def __init__(self, path: PathLike, *, timeout: float = TIMEOUT) -> None:
+        self.where = os.fspath(path)
+        self._timeout = check_number("timeout", timeout, least=0, most=3600)
+        self._write_lock, self._read_lock = threading.RLock(), threading.RLock()
+        self._matrix: Matrix | None = None
+        self._version = self._removals = -1
+        self._closed = False
+        with self._errors():
+            self._writer = self._connect()
+            try:
+                self.about = self._read_about()
+                self._reader = self._connect()
+            except BaseException:
+                self._writer.close()
+                raise
+
+    @classmethod
+    def create(cls, path: PathLike, about: About, *, timeout: float = TIMEOUT) -> FileStore:
+        """Make a new, empty gallery at `path` and open it.
+
+        Raises:
+            ExistsError: something is there.
+            DiskError: the folder is missing or refuses to be written, or the disk is full.
+        """
+        content = json.dumps(
+            {
+                "signature": about.signature.to_dict(), "model": about.model, "created": about.created,
+                "thumbnails": about.thumbnails,
+            }
+        )  # fmt: skip
+        with atomic_file(path, overwrite=False) as private:
+            try:
+                with contextlib.closing(sqlite3.connect(private, isolation_level=None)) as new:
+                    new.execute(f"PRAGMA page_size = {_PAGE}")
+                    new.execute(f"PRAGMA application_id = {_APPLICATION}")
+                    new.execute(f"PRAGMA user_version = {FORMAT}")
+                    new.executescript(_SCHEMA)
+                    new.execute("INSERT INTO about VALUES (?, ?)", (content, zlib.crc32(content.encode())))
+                    new.execute("INSERT INTO removals VALUES (0)")
+            except sqlite3.Error as error:
+                raise DiskError(
+                    f"cannot write {os.fspath(path)!r}: {error}; expected a folder with room to write in"
+                ) from error
+        return cls(path, timeout=timeout)
+
+    def add(self, rows: Sequence[Row]) -> int:
+        with self._changing() as database:
+            new = [row for row in rows if self._insert(database, row)]
+        return len(new)
+
+    def _insert(self, database: sqlite3.Connection, row: Row) -> bool:
+        entry = row.entry
+        source = None if entry.source is None else text_of_name(entry.source)
+        box = None if entry.box is None else json.dumps(entry.box)
+        attributes = json.dumps(dict(entry.attributes)) if entry.attributes else None
+        values = (entry.id, entry.identity, entry.camera, entry.time, source, box, attributes, entry.added)
+        done = database.execute(
+            "INSERT OR IGNORE INTO entries (id, identity, camera, time, source, box, attributes, added, checksum) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*values, _entry_checksum(values)),
+        )
+        if done.rowcount != 1:
+            return False
+        number, feature = done.lastrowid, np.ascontiguousarray(row.feature, "<f4").tobytes()
+        database.execute("INSERT INTO features VALUES (?, ?, ?)", (number, feature, _blob_checksum(entry.id, feature)))
+        if row.thumbnail is not None:
+            image = row.thumbnail
+            database.execute(
+                "INSERT INTO thumbnails VALUES (?, ?, ?)", (number, image, _blob_checksum(entry.id, image))
+            )
+        database.executemany(
+            "INSERT INTO attributes VALUES (?, ?, ?)",
+            [(name, value_text(name, value), number) for name, value in entry.attributes.items()],
+        )
+        return True
+
+    def search(self, queries: Floats, *, limit: int, filter: Filter, group: bool = False) -> list[list[Match]]:
+        snapshot, others = self._snapshot(filter)
+        penalty = snapshot.penalty(filter, others)
+        found: dict[int, tuple[npt.NDArray[Any], Floats]] = {}
+        pending, depth = list(range(len(queries))), 8 * limit if group else limit
+        while pending:
+            results = best_rows(snapshot.blocks, queries[pending], depth, penalty)
+            unfinished = []
+            for query, (places, scores) in zip(pending, results):
+                exhausted = len(places) < depth
+                if group:
+                    kept = _first_of_each(snapshot.identities[places])[:limit]
+                    places, scores = places[kept], scores[kept]
+                found[query] = places, scores
+                if len(places) < limit and not exhausted:
+                    unfinished.append(query)
+            pending, depth = unfinished, 4 * depth
+        numbers = [snapshot.numbers[found[query][0]].tolist() for query in range(len(queries))]
+        entries = self._entries_of(sorted({number for some in numbers for number in some}))
+        return [
+            [
+                Match(entries[number], float(score))
+                for number, score in zip(some, found[query][1].tolist())
+                if number in entries  # else it was removed meanwhile
+            ]
+            for query, some in enumerate(numbers)
+        ]
+
+    def features(self, ids: Sequence[str]) -> Floats:
+        rows = self._pages(_FEATURE, _WITH_FEATURE, Filter(ids=tuple(ids)))
+        found = {row[1]: np.frombuffer(self._checked_feature(row), "<f4") for row in rows}
+        missing = np.full(FEATURE_DIM, np.nan, np.float32)
+        return np.array([found.get(id, missing) for id in ids], np.float32).reshape(-1, FEATURE_DIM)
+
+    def thumbnail(self, id: str) -> bytes | None:
+        for row in self._pages(_WHOLE, _WITH_ALL, Filter(ids=(id,))):
+            return self._checked_thumbnail(row)
+        return None
+
+    def entries(self, filter: Filter, *, limit: int | None = None) -> Iterator[Entry]:
+        for row in self._pages(_ENTRY, "", filter, limit):
+            yield self._checked_entry(row)
+
+    def rows(self, filter: Filter) -> Iterator[Row]:
+        for row in self._pages(_WHOLE, _WITH_ALL, filter):
+            entry, feature = self._checked_entry(row), np.frombuffer(self._checked_feature(row), "<f4")
+            yield Row(entry, feature, self._checked_thumbnail(row))
+
+    def remove(self, filter: Filter) -> Receipt:
+        with self._changing() as database:
+            conditions, values = _sql(filter)
+            rows = database.execute(
+                f"SELECT row, id, identity, attributes FROM entries e WHERE {conditions} ORDER BY row", values
+            ).fetchall()
+            numbers = [(row[0],) for row in rows]
+            before = database.total_changes
+            database.executemany("DELETE FROM thumbnails WHERE row = ?", numbers)
+            thumbnails = database.total_changes - before
+            database.executemany("DELETE FROM features WHERE row = ?", numbers)
+            database.execute("DELETE FROM attributes WHERE row IN (SELECT value FROM json_each(?))", _json(numbers))
+            database.executemany("DELETE FROM entries WHERE row = ?", numbers)
+            if rows:
+                database.execute("UPDATE removals SET count = count + 1")
+            remaining = database.execute("SELECT count(*) FROM entries").fetchone()[0]
+        return Receipt(
+            where=self.where,
+            time=time.time(),
+            ids=tuple(row[1] for row in rows),
+            identities=tuple(sorted({row[2] for row in rows if row[2] is not None})),
+            thumbnails=thumbnails,
+            remaining=remaining,
+            erased=self._empty_log(),
+        )
+
+    def stats(self) -> Stats:
+        with self._reading() as database:
+            entries, identities, identified, first, last = database.execute(
+                "SELECT count(*), count(DISTINCT identity), count(identity), min(time), max(time) FROM entries"
+            ).fetchone()
+            cameras = database.execute(
+                "SELECT camera, count(*) FROM entries WHERE camera IS NOT NULL GROUP BY camera ORDER BY camera"
+            ).fetchall()
+            thumbnails = database.execute("SELECT count(*) FROM thumbnails").fetchone()[0]
+        sizes = [path.stat().st_size for path in map(Path, (self.where, f"{self.where}-wal")) if path.exists()]
+        return Stats(
+            self.where, self.about, entries, identities, entries - identified, dict(cameras), thumbnails, first, last,
+            sum(sizes),
+        )  # fmt: skip
+
+    def check(self) -> list[str]:
+        problems: list[str] = []
+        try:
+            for row in self._pages(_WHOLE, _WITH_ALL, Filter()):
+                parts = (self._checked_entry, self._checked_feature, self._checked_thumbnail)
+                problems += filter(None, (_problem(part, row) for part in parts))
+            with self._reading() as database:
+                lines = [line for (line,) in database.execute("PRAGMA integrity_check(20)")]
+            problems += [f"{self.where}: {' '.join(line.split())}" for line in lines if line != "ok"]
+        except GalleryError as error:  # pages that SQLite cannot read
+            problems.append(str(error))
+        return problems
+
+    def close(self) -> None:
+        with self._write_lock, self._read_lock:
+            if not self._closed:
+                self._closed = True
+                self._matrix = None
+                self._reader.close()
+                self._writer.close()
+
+    # Connections and transactions
+
+    def _connect(self) -> sqlite3.Connection:
+        path = Path(self.where)
+        if not path.is_file():
+            raise GalleryError(f"{self.where}: no such gallery; expected a file that `osnet gallery create` made")
+        if path.stat().st_size == 0:
+            raise GalleryError(f"{self.where}: an empty file; expected a gallery that `osnet gallery create` made")
+        database = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, check_same_thread=False,
+            timeout=self._timeout,
+        )  # fmt: skip
+        try:
+            application = database.execute("PRAGMA application_id").fetchone()[0]
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+            if application != _APPLICATION:
+                raise GalleryError(f"{self.where}: another SQLite file; expected one that `osnet gallery create` made")
+            if version > FORMAT:
+                raise GalleryError(
+                    f"{self.where}: a gallery of format {version}, written by a newer osnet; this one reads format "
+                    f"{FORMAT}: upgrade it (pip install --upgrade osnet)"
+                )
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = FULL")
+            database.execute("PRAGMA secure_delete = ON")
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _read_about(self) -> About:
+        content, checksum = self._writer.execute("SELECT content, checksum FROM about").fetchone() or ("", 0)
+        if zlib.crc32(content.encode()) != checksum or not content:
+            raise GalleryError(f"{self.where}: its description is damaged; restore the file from a backup")
+        told = json.loads(content)
+        size = told["thumbnails"]
+        signature = Signature.from_dict(told["signature"])
+        return About(signature, told["model"], None if size is None else (size[0], size[1]), told["created"])
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        with self._write_lock, self._errors():
+            self._check_open()
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):  # of some errors SQLite has rolled back itself
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """One state of the file, whatever others write meanwhile."""
+        with self._read_lock, self._errors():
+            self._check_open()
+            self._reader.execute("BEGIN")
+            try:
+                yield self._reader
+            finally:
+                with contextlib.suppress(sqlite3.Error):
+                    self._reader.execute("COMMIT")
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise GalleryError(f"{self.where}: this gallery was closed; open it again")
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            text = str(error)
+            if "locked" in text or "busy" in text:
+                raise LockError(
+                    f"{self.where}: another process has been writing to this gallery for {self._timeout:g} s; try "
+                    "again when it has finished"
+                ) from error
+            if any(word in text for word in ("full", "disk I/O", "readonly", "unable to open", "too big")):
+                raise DiskError(
+                    f"{self.where}: cannot be read or written ({text}); expected a folder with room to write in, "
+                    "nothing was changed"
+                ) from error
+            raise GalleryError(f"{self.where}: damaged, or not a gallery ({text}); restore it from a backup") from error
+
+    def _empty_log(self) -> bool:
+        """Write the log back into the file and empty it; False while another process still reads from it."""
+        with self._write_lock, self._read_lock, self._errors():
+            busy = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        return not busy
+
+    # Reading
+
+    def _pages(self, columns: str, joins: str, filter: Filter, limit: int | None = None) -> Iterator[Any]:
+        """Rows in their order, read some at a time, so that no transaction stays open between them."""
+        conditions, values = _sql(filter)
+        last, left = 0, limit
+        at_once = _AT_ONCE if "image" not in columns else 256
+        while left is None or left > 0:
+            some = at_once if left is None else min(left, at_once)
+            with self._reading() as database:
+                page = database.execute(
+                    f"SELECT {columns} FROM entries e {joins} WHERE {conditions} AND e.row > ? ORDER BY e.row LIMIT ?",
+                    (*values, last, some),
+                ).fetchall()
+            yield from page
+            if len(page) < some:
+                return
+            last = page[-1][0]
+            left = None if left is None else left - len(page)
+
+    def _entries_of(self, numbers: Sequence[int]) -> dict[int, Entry]:
+        with self._reading() as database:
+            rows = database.execute(
+                f"SELECT {_ENTRY} FROM entries e WHERE e.row IN (SELECT value FROM json_each(?))", _json(numbers)
+            ).fetchall()
+        return {row[0]: self._checked_entry(row) for row in rows}
+
+    def _checked_entry(self, row: Any) -> Entry:
+        _, id, identity, camera, when, source, box, attributes, added, checksum = row[:10]
+        if _entry_checksum(row[1:9]) != checksum:
+            raise self._damaged(row, "what is told of it")
+        return Entry(
+            id, identity, camera, when, None if source is None else name_of_text(source),
+            None if box is None else tuple(json.loads(box)),
+            {} if attributes is None else json.loads(attributes), added,
+        )  # fmt: skip
+
+    def _checked_feature(self, row: Any) -> bytes:
+        feature, checksum = row[10:12]
+        if feature is None or len(feature) != 4 * FEATURE_DIM or _blob_checksum(row[1], feature) != checksum:
+            raise self._damaged(row, "its feature")
+        return bytes(feature)
+
+    def _checked_thumbnail(self, row: Any) -> bytes | None:
+        image, checksum = row[12:14]
+        if image is not None and _blob_checksum(row[1], image) != checksum:
+            raise self._damaged(row, "its thumbnail")
+        return None if image is None else bytes(image)
+
+    def _damaged(self, row: Any, what: str) -> GalleryError:
+        return GalleryError(
+            f"{self.where}: entry {row[1]} (row {row[0]}) is damaged: {what} does not have its checksum; restore the "
+            f"file from a backup, or remove the entry (osnet gallery remove --id {row[1]})"
+        )
+
+    # The matrix
+
+    def _snapshot(self, filter: Filter) -> tuple[Snapshot, npt.NDArray[np.int64] | None]:
+        """The matrix as the file is now, and the rows that meet the conditions which need the file."""
+        with self._read_lock:
+            with self._errors():
+                self._check_open()
+                version = self._reader.execute("PRAGMA data_version").fetchone()[0]
+            if self._matrix is None or version != self._version:
+                self._load()
+                self._version = version
+            assert self._matrix is not None  # noqa: S101 - for mypy
+            snapshot = self._matrix.snapshot()
+            if filter.ids is None and not filter.where:
+                return snapshot, None
+            conditions, values = _sql(Filter(ids=filter.ids, where=filter.where))
+            with self._reading() as database:
+                rows = database.execute(f"SELECT row FROM entries e WHERE {conditions} ORDER BY row", values).fetchall()
+            return snapshot, np.array(rows, np.int64).reshape(-1)
+
+    def _load(self) -> None:
+        """Read the rows that are new, and forget those that are gone."""
+        matrix = self._matrix or Matrix()
+        with self._reading() as database:
+            removals = database.execute("SELECT count FROM removals").fetchone()[0]
+            if matrix.live and removals != self._removals:
+                there = np.array(database.execute("SELECT row FROM entries ORDER BY row").fetchall(), np.int64)
+                matrix.remove(np.setdiff1d(matrix.numbers(), there.reshape(-1), assume_unique=True))
+            found = database.execute(
+                f"SELECT {_FEATURE} FROM entries e {_WITH_FEATURE} WHERE e.row > ? ORDER BY e.row", (matrix.last,)
+            )
+            while rows := found.fetchmany(_AT_ONCE):
+                for row in rows:
+                    if _entry_checksum(row[1:9]) != row[9]:
+                        raise self._damaged(row, "what is told of it")
+                features = np.frombuffer(b"".join([self._checked_feature(row) for row in rows]), "<f4")
+                columns = list(zip(*rows))
+                matrix.add(
+                    columns[0], features.reshape(-1, FEATURE_DIM), columns[2], columns[3], columns[4], columns[8]
+                )
+        self._matrix, self._removals = matrix, removals
+
+
+def _problem(check: Callable[[Any], object], row: Any) -> str | None:
+    try:
+        check(row)
+    except GalleryError as error:
+        return str(error)
+    return None
+
+
+def _first_of_each(codes: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Places of the first of each code, rising; negative codes all count."""
+    _, first = np.unique(codes, return_index=True)
+    return np.union1d(first, np.flatnonzero(codes < 0))
+
+
+def _sql(filter: Filter) -> tuple[str, list[Any]]:
+    """`filter` as a condition of SQL, whose values are passed apart from the text."""
+    conditions: list[str] = []
+    values: list[Any] = []
+    for column, several in (("id", filter.ids), ("identity", filter.identities), ("camera", filter.cameras)):
+        if several is not None:
+            conditions.append(f"e.{column} IN (SELECT value FROM json_each(?))")
+            values += _json(several)
+    for condition, value in (
+        ("e.time >= ?", filter.since),
+        ("e.time < ?", filter.until),
+        ("coalesce(e.time, e.added) < ?", filter.before),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            values.append(value)
+    for name, texts in filter.where.items():
+        conditions.append(
+            "e.row IN (SELECT row FROM attributes WHERE name = ? AND value IN (SELECT value FROM json_each(?)))"
+        )
+        values += [name, *_json(texts)]
+    return " AND ".join(conditions) or "1", values
+
+
+def _json(values: Sequence[Any]) -> tuple[str]:
+    return (json.dumps([value[0] if isinstance(value, tuple) else value for value in values]),)
+
+
+def _entry_checksum(values: Sequence[Any]) -> int:
+    return zlib.crc32("\x1f".join(map(str, values)).encode())
+
+
+def _blob_checksum(id: str, blob: bytes) -> int:
+    return zlib.crc32(blob, zlib.crc32(id.encode()))
