@@ -204,15 +204,16 @@ def _write_failed(folder: Path, numbers: list[int]) -> None:
 
 def write_part(path: Path, rows: pa.Table, part: Part) -> None:
     """Write `rows` (``file``, ``feature`` and further columns) and what `part` says of them."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     failures = [[one.row, one.file, one.reason] for one in part.failures]
     about = {f"osnet.{key}": value for key, value in part.made_with.items()}
     own = {"part.inputs": part.inputs, "part.failures": json.dumps(failures)}
     plain = [name for name in rows.column_names if name != "feature"]
-    with atomic_file(path) as private:
+    with atomic_file(path) as private, pa.OSFile(str(private), "wb") as file:
         pq.write_table(
-            rows.replace_schema_metadata({**about, **own}), str(private), compression="zstd", use_dictionary=plain,
+            rows.replace_schema_metadata({**about, **own}), file, compression="zstd", use_dictionary=plain,
             write_statistics=plain,
         )  # fmt: skip
 

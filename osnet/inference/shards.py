@@ -8,6 +8,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -46,7 +47,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BOXES_AT_ONCE = 64
-_FILES_AHEAD = 16  # times the boxes: 100 MB of crops
+_ROWS_TOGETHER = 16  # decoded by a thread at once
+_GROUPS_AHEAD = 8  # of at most 79 rows: 60 MB of crops
 _TOO_MANY = 100
 """A part of at least so many rows of which no image can be read ends the run: a disk that is gone, not bad images."""
 
@@ -141,37 +143,47 @@ def embed_shards(
     made_with = {key: text_of_name(value) for key, value in describe(embedder).items()}
     manifest = begin(folder, Manifest(made_with, part_size, store))
     all_parts = computed = there = written = failed = done = 0
-    for place, rows in enumerate(source.parts(part_size)):
-        all_parts += 1
-        if place % count != number:
-            continue
-        path = folder / part_name(place)
-        digest = _digest(rows)
-        if path.exists():
-            part = read_part(path)
-            check_same(signature_part(part.made_with), signature_part(made_with), str(path))
-            if part.inputs != digest:
-                raise DataError(f"{path}: was made from other inputs, which have changed since; use another folder")
-            there += 1
-        else:
-            features, failures = _features(embedder, rows, place * part_size, strict, on_failure, done, progress)
-            part = Part(digest, len(rows) - len(failures), failures, made_with)
-            if not part.features and len(rows) >= _TOO_MANY:
-                raise ImageError(
-                    f"none of the {len(rows)} images of {path.name} could be read, and it was not written; the first: "
-                    f"{failures[0].reason}"
-                )
-            good = np.ones(len(rows), bool)
-            good[[one.row - place * part_size for one in failures]] = False
-            write_part(path, _with_features(rows, features, good, store), part)
-            computed += 1
-        written, failed, done = written + part.features, failed + len(part.failures), done + len(rows)
-        if progress:
-            progress(done, None)
+    with ThreadPoolExecutor(1, thread_name_prefix="osnet-writer") as writer:  # the next part is computed meanwhile
+        writing: Future[None] | None = None
+        for place, rows in enumerate(source.parts(part_size)):
+            all_parts += 1
+            if place % count != number:
+                continue
+            path = folder / part_name(place)
+            digest = _digest(rows)
+            if path.exists():
+                part = read_part(path)
+                check_same(signature_part(part.made_with), signature_part(made_with), str(path))
+                if part.inputs != digest:
+                    raise DataError(f"{path}: was made from other inputs, which have changed since; use another folder")
+                there += 1
+            else:
+                features, failures = _features(embedder, rows, place * part_size, strict, on_failure, done, progress)
+                part = Part(digest, len(rows) - len(failures), failures, made_with)
+                if not part.features and len(rows) >= _TOO_MANY:
+                    raise ImageError(
+                        f"none of the {len(rows)} images of {path.name} could be read, and it was not written; the "
+                        f"first: {failures[0].reason}"
+                    )
+                if writing:
+                    writing.result()
+                writing = writer.submit(_write, path, rows, features, part, place * part_size, store)
+                computed += 1
+            written, failed, done = written + part.features, failed + len(part.failures), done + len(rows)
+            if progress:
+                progress(done, None)
+        if writing:
+            writing.result()
     if not all_parts:
         raise ImageError("the inputs name no images; expected one at least")
     finish(folder, manifest, all_parts)
     return ShardResult(all_parts, computed, there, written, failed, source.ignored, tuple(source.examples))
+
+
+def _write(path: Path, rows: pa.Table, features: NDArray[np.float32], part: Part, first: int, store: str) -> None:
+    good = np.ones(len(rows), bool)
+    good[[one.row - first for one in part.failures]] = False
+    write_part(path, _with_features(rows, features, good, store), part)
 
 
 class _Picture(NamedTuple):
@@ -210,10 +222,13 @@ def _features(
         except ImageError as error:
             return [error] * len(picture.rows)
 
+    def all_prepared(group: list[_Picture]) -> list[Any]:
+        return [crop for picture in group for crop in prepared(picture)]
+
     def crops() -> Iterator[NDArray[np.uint8]]:
-        pictures = _pictures(rows)
-        for picture, found in zip(pictures, prefetch(prepared, pictures, ahead=_FILES_AHEAD)):
-            for row, crop in zip(picture.rows, found):
+        groups = list(_groups(_pictures(rows)))
+        for group, done_ones in zip(groups, prefetch(all_prepared, groups, ahead=_GROUPS_AHEAD, together=1)):
+            for row, crop in zip((row for picture in group for row in picture.rows), done_ones):
                 if not isinstance(crop, ImageError):
                     under_way.append(row)
                     yield crop
@@ -251,6 +266,18 @@ def _pictures(rows: pa.Table) -> list[_Picture]:
         picture.rows.append(row)
         picture.boxes.append(None if whole else [float("nan") if value is None else float(value) for value in box])
     return found
+
+
+def _groups(pictures: list[_Picture]) -> Iterator[list[_Picture]]:
+    """`pictures` in groups of so many rows as a thread decodes at once."""
+    group: list[_Picture] = []
+    for picture in pictures:
+        group.append(picture)
+        if sum(len(one.rows) for one in group) >= _ROWS_TOGETHER:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def _with_features(rows: pa.Table, features: NDArray[np.float32], good: NDArray[np.bool_], store: str) -> pa.Table:

@@ -66,7 +66,7 @@ def batches(samples: Samples, config: TrainConfig) -> Iterator[tuple[Any, Any]]:
     from mindspore import Tensor
 
     size = config.batch_size
-    read = prefetch(samples.__getitem__, range(len(samples)), ahead=2 * size, workers=config.workers)
+    read = prefetch(samples.__getitem__, range(len(samples)), ahead=2 * size, workers=config.workers, together=1)
     while batch := list(islice(read, size)):
         images, labels = zip(*batch)
         yield Tensor(np.stack(images)), Tensor(np.array(labels, np.int32))

@@ -190,7 +190,7 @@ def test_prefetch_keeps_order_and_runs_ahead_by_no_more_than_asked() -> None:
         started.append(item)
         return item * item
 
-    results = prefetch(work, iter(range(100)), ahead=5)
+    results = prefetch(work, iter(range(100)), ahead=5, together=1)
     assert next(results) == 0
     assert len(started) <= 6
     assert list(results) == [i * i for i in range(1, 100)]
