@@ -44,12 +44,15 @@ $(DRAWN)/%/curves.png: $(DRAWN)/data/drawn.json
 	if [ -f $(@D)/config.yaml ]; then $(BIN)/osnet train --resume $(@D); else \
 		$(BIN)/osnet train $(DRAWN)/data --config osnet/training/recipes/drawn-$*.yaml $(BASE) --out $(@D); fi
 
+# One process for each core.
+PYTEST = $(BIN)/python -m pytest -n auto --dist worksteal
+
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # What takes a second or less, for while you work.
 quick: $(VENV)/.dev
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
