@@ -1,4 +1,4 @@
-"""The pictures in docs/images: drawn people found again by the built-in checkpoint, and charts of their report.
+"""The pictures in docs/images: drawn people found again by the built-in checkpoint, charts of their report, and video.
 
 python -m benchmarks.pictures [--out docs/images]
 """
@@ -11,10 +11,11 @@ import tempfile
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from osnet import evaluate
 from osnet.drawn.dataset import draw_dataset
+from osnet.drawn.video import draw_video
 from osnet.evaluation.evaluate import Evaluation
 from osnet.report.charts import BLUE, GREEN, INK, RED, png
 from osnet.report.matches import MATCH, NOT_COUNTED, by_difficulty, ranked_lists
@@ -23,6 +24,7 @@ from osnet.report.report import write_report
 ANSWERS = 8
 CHARTS = ("activation", "similarities")
 LARGEST = (900, 700)
+COLOURS = ("#ff5050", "#50d050", "#60a0ff", "#ffd040", "#e070ff", "#40e0e0", "#ff9040")
 
 
 def draw_ranked_lists(found: Evaluation, queries: list[int]) -> Figure:
@@ -50,6 +52,29 @@ def draw_ranked_lists(found: Evaluation, queries: list[int]) -> Figure:
     return made
 
 
+def boxed_frames(root: Path, sequences: tuple[str, ...], frames: tuple[int, ...]) -> Image.Image:
+    """A row for each sequence of a drawn video: those frames, with the boxes and ids of the people in view."""
+    rows = []
+    for name in sequences:
+        truth = [line.split(",") for line in (root / name / "gt" / "gt.txt").read_text().splitlines()]
+        for frame in frames:
+            with Image.open(root / name / "img1" / f"{frame:06d}.jpg") as opened:
+                picture = opened.convert("RGB")
+            draw = ImageDraw.Draw(picture)
+            for shown, person, left, top, width, height, _, _, visibility in truth:
+                if int(shown) != frame or float(visibility) < 0.1:
+                    continue
+                x, y, colour = int(left) - 1, int(top) - 1, COLOURS[int(person) % len(COLOURS)]
+                draw.rectangle((x, y, x + int(width) - 1, y + int(height) - 1), outline=colour, width=2)
+                draw.text((x + 3, y - 13), person, fill=colour, stroke_width=2, stroke_fill="black")
+            rows.append(picture)
+    width, height = rows[0].size
+    sheet = Image.new("RGB", (width * len(frames), height * len(sequences)))
+    for place, picture in enumerate(rows):
+        sheet.paste(picture, (place % len(frames) * width, place // len(frames) * height))
+    return sheet
+
+
 def save(content: bytes, path: Path) -> None:
     """Write the PNG `content` as a small JPEG."""
     with Image.open(io.BytesIO(content)) as picture:
@@ -73,6 +98,10 @@ def main() -> None:
         report = write_report(found, Path(folder) / "report").parent
         for name in CHARTS:
             save((report / f"{name}.png").read_bytes(), out / f"report-{name}.jpg")
+        walk = draw_video(Path(folder) / "walk", cameras=3, seconds=14, seed=1)
+        buffer = io.BytesIO()
+        boxed_frames(walk.root, walk.sequences[:2], (20, 140)).save(buffer, "PNG")
+        save(buffer.getvalue(), out / "drawn-video.jpg")
     print(f"mAP {found.mAP:.3f}, Rank-1 {found.ranking.cmc[0]:.3f}, queries at 25, 50 and 75 % of their difficulty")
 
 

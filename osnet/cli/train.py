@@ -19,36 +19,85 @@ def add_to(app: typer.Typer) -> None:
 
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder to write; must be new or empty.")],
-    identities: Annotated[int, typer.Option(help="Number of people, 2 to 9999.")] = 100,
-    cameras: Annotated[int, typer.Option(help="Number of cameras, 1 to 9.")] = 6,
-    images_per_camera: Annotated[int, typer.Option(help="Pictures of each person by each camera.")] = 4,
+    video: Annotated[bool, typer.Option("--video", help="Draw video of people who walk, in MOT format.")] = False,
+    identities: Annotated[
+        Optional[int], typer.Option(help="Number of people, 2 to 9999; default 100, with --video 12.")
+    ] = None,
+    cameras: Annotated[
+        Optional[int], typer.Option(help="Number of cameras, 1 to 9; default 6, with --video 3 of at most 99.")
+    ] = None,
+    images_per_camera: Annotated[
+        Optional[int], typer.Option(help="Pictures of each person by each camera; default 4.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed draws the same pictures.")] = 0,
     world: Annotated[str, typer.Option(help="street or indoor.")] = "street",
-    train_fraction: Annotated[float, typer.Option(help="Fraction of the people for training.")] = 0.5,
+    train_fraction: Annotated[
+        Optional[float], typer.Option(help="Fraction of the people for training; default 0.5.")
+    ] = None,
     train_share: Annotated[Optional[float], typer.Option(hidden=True)] = None,
     workers: Annotated[Optional[int], typer.Option(help="Number of processes; default: one per processor.")] = None,
+    seconds: Annotated[Optional[float], typer.Option(help="--video: length; default 30.")] = None,
+    fps: Annotated[Optional[int], typer.Option(help="--video: frames per second; default 10.")] = None,
+    size: Annotated[
+        Optional[str], typer.Option(metavar="WxH", help="--video: pixels of a frame; default 640x360.")
+    ] = None,
+    misses: Annotated[
+        Optional[float], typer.Option(help="--video: fraction of people that det.txt misses; default 0.")
+    ] = None,
+    jitter: Annotated[
+        Optional[float],
+        typer.Option(help="--video: error of boxes in det.txt, as a fraction of their size; default 0."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw a data set of pedestrians in Market-1501's layout."""
-    from osnet.drawn.dataset import draw_dataset
+    """Draw a data set of pedestrians in Market-1501's layout, or video of them in MOT format."""
+    from osnet.errors import OptionError
 
     if train_share is not None:
         say("--train-share is deprecated; use --train-fraction", err=True)
         train_fraction = train_share
-    drawn = draw_dataset(
-        out,
-        identities=identities,
-        cameras=cameras,
-        images_per_camera=images_per_camera,
-        seed=seed,
-        world=world,
-        train_fraction=train_fraction,
-        workers=workers,
-    )
+    stills = {"images_per_camera": images_per_camera, "train_fraction": train_fraction, "workers": workers}
+    moving = {"seconds": seconds, "fps": fps, "size": size, "misses": misses, "jitter": jitter}
+    unused = _given(stills if video else moving)
+    if unused:
+        option = "--" + next(iter(unused)).replace("_", "-")
+        raise OptionError(f"{option} cannot be used {'with' if video else 'without'} --video")
+    shared = {**_given({"cameras": cameras}), "seed": seed, "world": world}
+    if video:
+        _draw_video(out, {**_given({"people": identities}), **shared, **_given(moving)}, as_json=as_json)
+        return
+    from osnet.drawn.dataset import draw_dataset
+
+    drawn = draw_dataset(out, **_given({"identities": identities}), **shared, **_given(stills))
     if as_json:
         print_json(drawn.as_dict())
     else:
         say(f"{out}: {drawn.train} training images, {drawn.query} queries, {drawn.gallery} gallery images")
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _draw_video(out: Path, options: dict[str, Any], *, as_json: bool) -> None:
+    from osnet.drawn.video import draw_video
+    from osnet.errors import OptionError
+
+    if "size" in options:
+        size = options.pop("size")
+        wide, _, high = size.partition("x")
+        if not (wide.isdecimal() and high.isdecimal()):
+            raise OptionError(f"--size: expected WIDTHxHEIGHT in pixels, such as 640x360, found {size!r}")
+        options.update(width=int(wide), height=int(high))
+    drawn = draw_video(out, **options)
+    if as_json:
+        print_json(drawn.as_dict())
+    else:
+        cameras = len(drawn.sequences)
+        say(
+            f"{out}: {cameras} sequence{'s' * (cameras > 1)}, {drawn.frames} frames, {drawn.boxes} boxes, "
+            f"{drawn.detections} detections"
+        )
 
 
 def train(

@@ -125,9 +125,7 @@ def expose(image: Image.Image, camera: Camera, rows: int, rng: random.Random) ->
     elif blur > 0.25:
         image = image.filter(ImageFilter.BoxBlur(blur))
     exposure = math.exp(rng.gauss(0, camera.exposure_spread))
-    kept = camera.saturation
-    red, green, blue = ((1 - kept) * share for share in (0.3, 0.59, 0.11))
-    image = image.convert("RGB", (kept + red, green, blue, 0, red, kept + green, blue, 0, red, green, kept + blue, 0))
+    image = _saturate(image, camera)
     if rng.random() < 0.25:  # the shadow of a house or an awning
         edge, softness = rng.uniform(0.15, 0.85), rng.uniform(0.05, 0.2)
         ramp = np.clip((np.linspace(0, 1, HEIGHT, dtype=np.float32) - np.float32(edge)) / np.float32(softness), 0, 1)
@@ -135,14 +133,40 @@ def expose(image: Image.Image, camera: Camera, rows: int, rng: random.Random) ->
             ramp = 1 - ramp
         factor = 1 - np.float32(rng.uniform(0.2, 0.42)) * ramp
         image = Image.fromarray((np.asarray(image, np.float32) * factor[:, None, None]).astype(np.uint8))
-    # Sensor: gain, then the tone curve, as one table for each channel.
-    index = np.arange(256)[None, :] * (np.array(camera.gains)[:, None] * exposure * (_TONES / 255))
-    table = _tone_curve(camera)[np.minimum(index, _TONES).astype(np.int32)]
-    shot = image.point(table.ravel().tolist())
+    shot = _sense(image, camera, exposure)
     grain = _grain(camera.world, camera.number)
     y, x = rng.randrange(grain.shape[0] - HEIGHT), rng.randrange(grain.shape[1] - WIDTH)
     noisy = np.asarray(shot, np.float32) + grain[y : y + HEIGHT, x : x + WIDTH] * np.float32(camera.noise)
     return Image.fromarray(np.minimum(np.maximum(noisy, 0), 255).astype(np.uint8))
+
+
+def expose_frame(image: Image.Image, camera: Camera, rng: random.Random) -> Image.Image:
+    """Take a frame of a video of the scene `image` (RGB, any size) with `camera`; its size stays."""
+    if camera.sharpness < HEIGHT:
+        size, share = image.size, camera.sharpness / HEIGHT
+        small = image.resize((round(size[0] * share), round(size[1] * share)), Image.Resampling.BOX)
+        image = small.resize(size, Image.Resampling.BILINEAR)
+    if camera.blur > 0.25:
+        image = image.filter(ImageFilter.BoxBlur(camera.blur))
+    shot = np.asarray(_sense(_saturate(image, camera), camera, 1.0), np.float32)
+    grain = _grain(camera.world, camera.number)
+    y = (np.arange(image.height) + rng.randrange(grain.shape[0])) % grain.shape[0]
+    x = (np.arange(image.width) + rng.randrange(grain.shape[1])) % grain.shape[1]
+    noisy = shot + grain[y[:, None], x[None, :]] * np.float32(camera.noise)
+    return Image.fromarray(np.minimum(np.maximum(noisy, 0), 255).astype(np.uint8))
+
+
+def _saturate(image: Image.Image, camera: Camera) -> Image.Image:
+    kept = camera.saturation
+    red, green, blue = ((1 - kept) * share for share in (0.3, 0.59, 0.11))
+    return image.convert("RGB", (kept + red, green, blue, 0, red, kept + green, blue, 0, red, green, kept + blue, 0))
+
+
+def _sense(image: Image.Image, camera: Camera, exposure: float) -> Image.Image:
+    """The sensor: gain, then the tone curve, as one table for each channel."""
+    index = np.arange(256)[None, :] * (np.array(camera.gains)[:, None] * exposure * (_TONES / 255))
+    table = _tone_curve(camera)[np.minimum(index, _TONES).astype(np.int32)]
+    return image.point(table.ravel().tolist())
 
 
 _TONES = 1023

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import hashlib
 import itertools
 import json
 import os
 import re
-import secrets
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,9 +22,10 @@ from pathlib import Path
 
 from osnet.checks import check_choice, check_integer, check_number
 from osnet.drawn.camera import WORLDS
+from osnet.drawn.folder import free_folder, new_folder
 from osnet.drawn.plan import GALLERY, QUERY, TRAIN, Settings, draw_share, plan
-from osnet.errors import DiskError, OptionError, OsnetError
-from osnet.files import PathLike, sync_folder
+from osnet.errors import OsnetError
+from osnet.files import PathLike
 from osnet.progress import Progress
 
 MAX_IDENTITIES, MAX_CAMERAS = 9999, 9
@@ -112,15 +110,13 @@ def draw_dataset(
     settings = _checked(identities, cameras, images_per_camera, seed, world, train_fraction, distractors)
     if workers is not None:
         check_integer("workers", workers, least=1, most=256)
-    final = _free_folder(out)
+    final = free_folder(out)
     crops = plan(settings)
     processes = workers or min(_processors(), 1 + len(crops) // _WORTH_A_PROCESS)
-    private = final.parent / f".{final.name}.{secrets.token_hex(6)}.part"  # beside it, so that a rename publishes it
     digests = [b""] * len(crops)
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
+    with new_folder(final) as private:
         for folder in (TRAIN, QUERY, GALLERY):
-            (private / folder).mkdir(parents=True)
+            (private / folder).mkdir()
         with Progress("drawing", "pictures", show=progress) as show:
             done = itertools.count(1)
 
@@ -140,15 +136,6 @@ def draw_dataset(
         )
         record = {**settings.as_dict(), "pixels_sha256": drawn.pixels_sha256}
         (private / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        _publish(private, final)
-    except OSError as error:
-        if isinstance(error, OsnetError):
-            raise
-        raise DiskError(
-            f"cannot draw into {str(final)!r}: {error.strerror or error}; expected a folder with room to write in"
-        ) from error
-    finally:
-        shutil.rmtree(private, ignore_errors=True)
     return drawn
 
 
@@ -174,33 +161,6 @@ def _checked(
         seed=int(seed),
         world=world,
     )
-
-
-def _free_folder(out: PathLike) -> Path:
-    final = Path(os.path.abspath(out))  # noqa: PTH100 - resolve() would follow the link that `out` may be
-    try:
-        if final.is_dir():
-            if any(final.iterdir()):
-                raise OptionError(f"{str(out)!r} is not empty; name a new folder, or empty this one")
-        elif os.path.lexists(final):
-            raise OptionError(f"{str(out)!r} is a file; name a folder that does not exist yet")
-    except (OSError, ValueError) as error:
-        if isinstance(error, OptionError):
-            raise
-        raise OptionError(f"{str(out)!r} cannot be used as a folder: {error}; name another one") from error
-    return final
-
-
-def _publish(private: Path, final: Path) -> None:
-    if os.name == "nt" and final.is_dir():
-        final.rmdir()
-    try:
-        private.rename(final)  # replaces an empty folder, but not one that was filled meanwhile
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            raise OptionError(f"{str(final)!r} was filled by another process meanwhile; name a new folder") from error
-        raise
-    sync_folder(final.parent)
 
 
 def _processors() -> int:

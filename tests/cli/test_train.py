@@ -24,6 +24,9 @@ def osnet(*arguments: str) -> subprocess.CompletedProcess[str]:
         (("train", "data", "--out", "a", "--set", "epochs"), "expected KEY=VALUE, got 'epochs'"),
         (("train", "data", "--out", "a", "--set", "epochs=[1"), "--set epochs, line 1: cannot be read as YAML"),
         (("train", "data", "--out", "a", "--set", "epochs=2001-99-99"), "--set epochs: cannot be read as YAML: month"),
+        (("synth", "out", "--video", "--workers", "2"), "--workers cannot be used with --video"),
+        (("synth", "out", "--fps", "5"), "--fps cannot be used without --video"),
+        (("synth", "out", "--video", "--size", "640"), "--size: expected WIDTHxHEIGHT in pixels, such as 640x360"),
         (("publish", "nothing"), "no run in 'nothing'"),
     ],
 )
@@ -46,3 +49,13 @@ def test_synth_draws(flag: str, said: str, tmp_path: Path) -> None:
     assert done.stderr == said
     found = json.loads(done.stdout)
     assert found["train"] == len(list((out / "bounding_box_train").iterdir())) == 4
+
+
+def test_synth_draws_video(tmp_path: Path) -> None:
+    out = tmp_path / "drawn"
+    sizes = ("--identities", "4", "--cameras", "2", "--seconds", "1", "--fps", "4", "--size", "160x90", "--seed", "3")
+    done = osnet("synth", str(out), "--video", *sizes)
+    assert done.returncode == 0, done.stderr
+    boxes = sum(len((out / name / "gt" / "gt.txt").read_text().splitlines()) for name in ("camera1", "camera2"))
+    assert done.stdout == f"{out}: 2 sequences, 8 frames, {boxes} boxes, {boxes} detections\n"
+    assert "imWidth=160\nimHeight=90\n" in (out / "camera2" / "seqinfo.ini").read_text()
