@@ -166,7 +166,9 @@ def test_a_box_is_what_the_person_changes_in_the_picture() -> None:
 def test_who_is_twice_as_far_is_half_as_tall_and_stands_higher() -> None:
     near, far = standing(1, 0.0, PLACE.near), standing(1, 0.0, 2 * PLACE.near)
     (_, (first,)), (_, (second,)) = (draw_frame(1, CAMERA, PLACE, [walker]) for walker in (near, far))
-    assert first.height / second.height == pytest.approx(PLACE.depth(far.z, 0.9) / PLACE.depth(near.z, 0.9), rel=0.08)
+    # Along the axis of a camera that looks down by `pitch`; people are drawn around a point 0.9 m above the ground.
+    depths = [z * math.cos(PLACE.pitch) + (PLACE.up - 0.9) * math.sin(PLACE.pitch) for z in (near.z, far.z)]
+    assert first.height / second.height == pytest.approx(depths[1] / depths[0], rel=0.08)
     for walker, seen in ((near, first), (far, second)):
         column, row, _ = PLACE.pixel(walker.x, walker.z)
         assert seen.top + seen.height == pytest.approx(row, abs=0.06 * seen.height)
