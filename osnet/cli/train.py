@@ -29,6 +29,9 @@ def synth(
     images_per_camera: Annotated[
         Optional[int], typer.Option(help="Pictures of each person by each camera; default 4.")
     ] = None,
+    cameras_per_identity: Annotated[
+        Optional[int], typer.Option(help="Cameras that see each person; --cameras is then 1 to 500; default: all.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed draws the same pictures.")] = 0,
     world: Annotated[str, typer.Option(help="street or indoor.")] = "street",
     train_fraction: Annotated[
@@ -56,7 +59,12 @@ def synth(
     if train_share is not None:
         say("--train-share is deprecated; use --train-fraction", err=True)
         train_fraction = train_share
-    stills = {"images_per_camera": images_per_camera, "train_fraction": train_fraction, "workers": workers}
+    stills = {
+        "images_per_camera": images_per_camera,
+        "cameras_per_identity": cameras_per_identity,
+        "train_fraction": train_fraction,
+        "workers": workers,
+    }
     moving = {"seconds": seconds, "fps": fps, "size": size, "misses": misses, "jitter": jitter}
     unused = _given(stills if video else moving)
     if unused:

@@ -31,6 +31,9 @@ from osnet.progress import Progress
 MAX_IDENTITIES, MAX_CAMERAS = 9999, 9
 """The largest numbers that fit Market-1501's file names: four digits and one."""
 
+MOST_CAMERAS = 500
+"""Largest number of cameras of which each identity passes some only; this package reads file names with more digits."""
+
 RECORD = "drawn.json"
 """File beside the three folders that records how they were drawn."""
 
@@ -76,6 +79,7 @@ def draw_dataset(
     world: str = "street",
     train_fraction: float = 0.5,
     distractors: int | None = None,
+    cameras_per_identity: int | None = None,
     workers: int | None = None,
     progress: bool | None = None,
 ) -> DrawnSet:
@@ -91,7 +95,7 @@ def draw_dataset(
     Args:
         out: folder that does not exist yet, or an empty one.
         identities: 2 to 9999. The same seed draws the same people in every world, however many are drawn.
-        cameras: 1 to 9. With one camera no query has a correct answer.
+        cameras: 1 to 9, with `cameras_per_identity` at most 500. With one camera no query has a correct answer.
         images_per_camera: pictures that each camera takes of each identity, at least 2.
         seed: integer of at least 0.
         world: ``street`` or ``indoor``: they differ in cameras (height, light, sharpness), backgrounds and obstacles.
@@ -99,6 +103,10 @@ def draw_dataset(
         train_fraction: fraction of the identities that are for training, above 0 and below 1.
         distractors: further gallery pictures of people who are nobody's match (identity 0000) and of boxes that missed
             (-1). Default: a fifth of the gallery.
+        cameras_per_identity: each identity is seen by this many cameras, drawn for each of them. Many cameras that see
+            few people each train networks that work on new cameras. Default: every camera sees everybody. With more
+            than 9 cameras their numbers have two or three digits in the file names (``c117s1``), which programs that
+            expect one digit misread.
         workers: processes; default: one for each processor, fewer for a small set.
         progress: show a bar on stderr, or a line now and then if that is no terminal; default: only a bar.
 
@@ -107,7 +115,9 @@ def draw_dataset(
         DiskError: `out` cannot be written; nothing is left.
         OsnetError: a drawing process was killed; nothing is left.
     """
-    settings = _checked(identities, cameras, images_per_camera, seed, world, train_fraction, distractors)
+    settings = _checked(
+        identities, cameras, images_per_camera, seed, world, train_fraction, distractors, cameras_per_identity
+    )
     if workers is not None:
         check_integer("workers", workers, least=1, most=256)
     final = free_folder(out)
@@ -140,17 +150,20 @@ def draw_dataset(
 
 
 def _checked(
-    identities: int, cameras: int, images: int, seed: int, world: str, train_fraction: float, distractors: int | None
-) -> Settings:
+    identities: int, cameras: int, images: int, seed: int, world: str, train_fraction: float, distractors: int | None,
+    each: int | None,
+) -> Settings:  # fmt: skip
     check_integer("identities", identities, least=2, most=MAX_IDENTITIES)
-    check_integer("cameras", cameras, least=1, most=MAX_CAMERAS)
+    check_integer("cameras", cameras, least=1, most=MAX_CAMERAS if each is None else MOST_CAMERAS)
+    if each is not None:
+        check_integer("cameras_per_identity", each, least=1, most=cameras)
     check_integer("images_per_camera", images, least=2, most=1000)
     check_integer("seed", seed, least=0, most=2**63 - 1)
     check_choice("world", world, WORLDS)
     check_number("train_fraction", train_fraction, above=0, below=1)
     train = min(identities - 1, max(1, round(identities * train_fraction)))
     if distractors is None:
-        distractors = (identities - train) * cameras * (images - 1) // 5
+        distractors = (identities - train) * (each or cameras) * (images - 1) // 5
     check_integer("distractors", distractors, least=0, most=49_999 * cameras)
     return Settings(
         identities=int(identities),
@@ -160,6 +173,7 @@ def _checked(
         distractors=int(distractors),
         seed=int(seed),
         world=world,
+        cameras_per_identity=None if each is None else int(each),
     )
 
 

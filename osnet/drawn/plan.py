@@ -27,6 +27,7 @@ class Settings:
     Attributes:
         identities: all of them; the first `train_identities` are for training.
         images_per_camera: pictures of each identity; of a test identity the first is the query.
+        cameras_per_identity: number of cameras that see each identity, drawn for each; None: all of them.
         distractors: gallery pictures of people who are nobody's match (identity 0) and, one in four, of boxes that
             missed (identity -1).
     """
@@ -38,9 +39,10 @@ class Settings:
     distractors: int
     seed: int
     world: str
+    cameras_per_identity: int | None = None
     recipe: int = RECIPE
 
-    def as_dict(self) -> dict[str, int | str]:
+    def as_dict(self) -> dict[str, int | str | None]:
         return dataclasses.asdict(self)
 
 
@@ -60,7 +62,7 @@ def plan(settings: Settings) -> list[Crop]:
     """List every crop in the order of drawing, those of one person together."""
     crops = []
     for person in range(settings.identities):
-        for camera in range(1, settings.cameras + 1):
+        for camera in _cameras(settings, person):
             first_frame = stream("frame", settings.seed, person, camera).randrange(900_000)
             for picture in range(settings.images_per_camera):
                 name = file_name(person + 1, camera, first_frame + 25 * picture, picture)
@@ -77,6 +79,14 @@ def plan(settings: Settings) -> list[Crop]:
     return crops
 
 
+def _cameras(settings: Settings, person: int) -> list[int]:
+    """The numbers of the cameras that see `person`."""
+    every = range(1, settings.cameras + 1)
+    if settings.cameras_per_identity is None:
+        return list(every)
+    return sorted(stream("cameras", settings.seed, person).sample(every, settings.cameras_per_identity))
+
+
 def file_name(identity: int, camera: int, frame: int, box: int) -> str:
     """``0002_c1s1_000451_03.jpg``: identity, camera, sequence, frame, box."""
     who = f"{identity:04d}" if identity >= 0 else "-1"
@@ -90,9 +100,10 @@ def draw_share(settings: Settings, root: Path, share: int = 0, shares: int = 1) 
         the number of each crop in the plan, and the SHA-256 of its pixels before JPEG compression.
     """
     crowd = draw_crowd(settings.seed, settings.identities)
-    for number, crop in enumerate(plan(settings)):
-        if crop.person % shares != share:
-            continue
+    crops = [(number, crop) for number, crop in enumerate(plan(settings)) if crop.person % shares == share]
+    if settings.cameras_per_identity is not None:
+        crops.sort(key=lambda numbered: numbered[1].camera)  # a background takes longer to draw than a person's clothes
+    for number, crop in crops:
         image = shoot(
             settings.seed, settings.world, _who(settings, crowd, crop), crop.camera, crop.picture, bad_box=crop.bad_box
         )

@@ -100,6 +100,28 @@ def test_a_larger_set_of_the_same_seed_has_the_same_people(small: DrawnSet, tmp_
     assert train.items() <= contents(larger.root).items()
 
 
+@pytest.mark.slow
+def test_each_person_may_pass_a_few_of_many_cameras(small: DrawnSet, tmp_path: Path) -> None:
+    few = {**SMALL, "identities": 6, "cameras": 12, "cameras_per_identity": 3}
+    drawn, shared = (draw_dataset(tmp_path / str(workers), workers=workers, **few) for workers in (1, 2))
+    assert contents(shared.root) == contents(drawn.root)
+    assert drawn.pixels_sha256 == shared.pixels_sha256
+    of_person = {}
+    for path in drawn.root.glob("*/*.jpg"):
+        person, camera = re.match(r"(-1|\d+)_c(\d+)s1_", path.name).groups()
+        of_person.setdefault(person, Counter())[int(camera)] += 1
+    crowd = {person: seen for person, seen in of_person.items() if person not in ("0000", "-1")}
+    assert {len(seen) for seen in crowd.values()} == {3}
+    assert {count for seen in crowd.values() for count in seen.values()} == {2}
+    assert len({camera for seen in crowd.values() for camera in seen}) > 6
+    assert (drawn.train, drawn.query) == (3 * 3 * 2, 3 * 3)
+    # Who meets a camera in both sets gives the same pictures.
+    some = draw_dataset(tmp_path / "some", workers=1, **{**SMALL, "cameras_per_identity": 2})
+    people = {name: digest for name, digest in contents(some.root).items() if re.search(r"/000[1-9]_", name)}
+    assert len(people) == 4 * 2 * 2
+    assert people.items() <= contents(small.root).items()
+
+
 def test_pixels_are_those_of_every_other_machine(small: DrawnSet) -> None:
     """When this fails, a change of the drawing was meant, and `plan.RECIPE` goes up with it, or a library rounds in
     another way, and the promise of `draw_dataset` needs a word more."""
@@ -122,6 +144,9 @@ def test_pixels_are_those_of_every_other_machine(small: DrawnSet) -> None:
         ({"identities": True}, "identities"),
         ({"cameras": 0}, "cameras"),
         ({"cameras": 10}, "cameras"),
+        ({"cameras": 501, "cameras_per_identity": 2}, "cameras"),
+        ({"cameras_per_identity": 0}, "cameras_per_identity"),
+        ({"cameras_per_identity": 4}, "cameras_per_identity"),
         ({"images_per_camera": 1}, "images_per_camera"),
         ({"seed": -1}, "seed"),
         ({"seed": "1"}, "seed"),
