@@ -1,8 +1,8 @@
 """A gallery in one SQLite file, and an exact search over its features in memory.
 
 The file is all there is. Each change is one transaction, synced to the disk before the call returns (WAL,
-``synchronous=FULL``). What is deleted is overwritten (``secure_delete``), and the log is emptied after it. Each row
-carries a CRC-32, since SQLite itself does not notice a changed byte of a value.
+``synchronous=FULL``). What is deleted is overwritten (``secure_delete``), the file is written anew (``VACUUM``), and
+the log is emptied. Each row carries a CRC-32, since SQLite itself does not notice a changed byte of a value.
 """
 
 from __future__ import annotations
@@ -52,7 +52,6 @@ CREATE TABLE features (row INTEGER PRIMARY KEY, feature BLOB NOT NULL, checksum 
 CREATE TABLE thumbnails (row INTEGER PRIMARY KEY, image BLOB NOT NULL, checksum INTEGER NOT NULL);
 CREATE TABLE attributes (name TEXT, value TEXT, row INTEGER, PRIMARY KEY (name, value, row)) WITHOUT ROWID;
 CREATE INDEX attributes_row ON attributes (row);
-CREATE INDEX entries_identity ON entries (identity);
 """
 _ENTRY = "e.row, e.id, e.identity, e.camera, e.time, e.source, e.box, e.attributes, e.added, e.checksum"
 _FEATURE = f"{_ENTRY}, f.feature, f.checksum"
@@ -106,6 +105,8 @@ class FileStore:
         with atomic_file(path, overwrite=False) as private:
             try:
                 with contextlib.closing(sqlite3.connect(private, isolation_level=None)) as new:
+                    new.execute("PRAGMA journal_mode = OFF")  # `atomic_file` syncs the file when it is whole
+                    new.execute("PRAGMA synchronous = OFF")
                     new.execute(f"PRAGMA page_size = {_PAGE}")
                     new.execute(f"PRAGMA application_id = {_APPLICATION}")
                     new.execute(f"PRAGMA user_version = {FORMAT}")
@@ -197,11 +198,11 @@ class FileStore:
             entry, feature = self._checked_entry(row), np.frombuffer(self._checked_feature(row), "<f4")
             yield Row(entry, feature, self._checked_thumbnail(row))
 
-    def remove(self, filter: Filter) -> Receipt:
+    def remove(self, filter: Filter, *, compact: bool = True) -> Receipt:
         with self._changing() as database:
             conditions, values = _sql(filter)
             rows = database.execute(
-                f"SELECT row, id, identity, attributes FROM entries e WHERE {conditions} ORDER BY row", values
+                f"SELECT row, id, identity FROM entries e WHERE {conditions} ORDER BY row", values
             ).fetchall()
             numbers = [(row[0],) for row in rows]
             before = database.total_changes
@@ -213,6 +214,13 @@ class FileStore:
             if rows:
                 database.execute("UPDATE removals SET count = count + 1")
             remaining = database.execute("SELECT count(*) FROM entries").fetchone()[0]
+        erased = False
+        if rows:
+            with contextlib.suppress(DiskError, LockError):  # what was asked for is removed; the receipt says the rest
+                if compact:
+                    erased = self.compact()
+                else:
+                    self._empty_log()
         return Receipt(
             where=self.where,
             time=time.time(),
@@ -220,8 +228,15 @@ class FileStore:
             identities=tuple(sorted({row[2] for row in rows if row[2] is not None})),
             thumbnails=thumbnails,
             remaining=remaining,
-            erased=self._empty_log(),
+            erased=erased or not rows,
         )
+
+    def compact(self) -> bool:
+        # secure_delete overwrites what is deleted, but a page may keep a copy of a row that had been moved from it
+        with self._write_lock, self._errors():
+            self._check_open()
+            self._writer.execute("VACUUM")
+        return self._empty_log()
 
     def stats(self) -> Stats:
         with self._reading() as database:

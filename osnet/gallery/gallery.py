@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Union
 import numpy as np
 import numpy.typing as npt
 
-from osnet.checks import check_integer, check_number
+from osnet.checks import check_bool, check_integer, check_number
 from osnet.errors import GalleryError, ImageError, OptionError
 from osnet.gallery.entries import check_signature, check_vectors, make_entries
 from osnet.gallery.file_store import TIMEOUT, FileStore
@@ -295,8 +295,9 @@ class Gallery:
         older_than: Any = None,
         where: Any = None,
         everything: bool = False,
+        compact: bool = True,
     ) -> Receipt:
-        """Remove the entries that meet all conditions: rows, features and thumbnails are overwritten on the disk.
+        """Remove the entries that meet all conditions, with their features and thumbnails.
 
         Args:
             ids, identity, camera, where: as for `search`; one or several.
@@ -304,6 +305,8 @@ class Gallery:
             older_than: age: seconds, a timedelta, or text such as ``90d``; counted from an entry's time, or from when
                 it was added where its time is not known.
             everything: remove all entries; must be said, and excludes the others.
+            compact: write the file anew, so that no byte of them is left in it: 0.6 s for 50,000 entries. False leaves
+                that to `compact`, for many removals one after the other.
 
         Returns:
             What was removed; nothing where no entry meets the conditions.
@@ -319,7 +322,15 @@ class Gallery:
                 "remove: expected conditions (ids, identity, camera, since, until, older_than, where), or "
                 "everything=True alone"
             )
-        return self._store.remove(filter)
+        return self._store.remove(filter, compact=check_bool("compact", compact))
+
+    def compact(self) -> bool:
+        """Write the file anew, without a trace of what was removed.
+
+        Returns:
+            Whether that is done; False while another process reads an older state.
+        """
+        return self._store.compact()
 
     def list(
         self,

@@ -115,8 +115,9 @@ class Receipt:
         identities: of those entries, each once, sorted.
         thumbnails: number of thumbnails that went with them.
         remaining: entries that are left.
-        erased: whether the bytes are overwritten on the disk already. False while another process reads an older state
-            of the gallery: they are overwritten at the next removal, or when the gallery is opened the next time.
+        erased: whether no byte of them is left in the gallery's files. False where that was not asked for, while
+            another process reads an older state of the gallery, or where the disk has no room for it; `compact` does
+            it later.
     """
 
     where: str
@@ -256,9 +257,16 @@ class Store(Protocol):
         """Entries with all that belongs to them, in the same order, in bounded memory."""
         ...
 
-    def remove(self, filter: Filter) -> Receipt:
-        """Remove the entries that `filter` describes, with all that belongs to them, so that no bytes of them are
-        left."""
+    def remove(self, filter: Filter, *, compact: bool = True) -> Receipt:
+        """Remove the entries that `filter` describes, with all that belongs to them, and `compact` the gallery."""
+        ...
+
+    def compact(self) -> bool:
+        """Write the storage anew, without a trace of what was removed.
+
+        Returns:
+            Whether that is done; False while another process reads an older state.
+        """
         ...
 
     def stats(self) -> Stats:
