@@ -2,9 +2,9 @@
 
     python -m benchmarks.embedding_at_scale [--rows 1000000] [--kills 20] [--part-size 10000] [--size 64x32]
 
-The rows name a few hundred drawn images again and again. They are embedded at a small size, since what is looked at are
-rows and memory; `--size 256x128` takes eight times as long. Both runs report their greatest memory, which a tenth of the
-rows, embedded first, is to be compared with.
+The rows name a few hundred drawn images again and again. They are embedded at a small size, since what is looked at
+are rows and memory. Both runs report their greatest memory, which a tenth of the rows, embedded first, is to be
+compared with.
 """
 
 from __future__ import annotations

@@ -3,20 +3,23 @@
     python -m benchmarks.jpeg_to_parquet [--networks osnet_x1_0 osnet_x0_25] [--rounds 3] [--seconds 12]
 
 The limit is cores / (the network's core-seconds an image + the core-seconds to decode and resize one), each measured
-alone in the same round: the network on crops in memory, in one long stream, and `prepare` in one thread. The files are
-JPEG of 64x128, each with its own content. torchreid's FeatureExtractor, whose images a DataLoader decodes, is measured
-beside it where torch and torchreid are installed.
+alone in the same round with all cores busy: the network on crops in memory, in one long stream; `prepare` in one
+process for each core. Beside it: decoding by processes instead of threads, without writing a file; and torchreid's
+FeatureExtractor, whose images a DataLoader decodes, where torch and torchreid are installed. The files are JPEG of
+64x128, each with its own content.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import multiprocessing
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,6 +45,24 @@ def measured(work: Callable[[], object]) -> tuple[float, float]:
     clock, cpu = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - clock, time.process_time() - cpu
+
+
+def cpu_to_prepare(files: list[Path]) -> float:
+    """Seconds of processor time that this process takes to decode and resize `files`."""
+    start = time.process_time()
+    for path in files:
+        prepare(path)
+    return time.process_time() - start
+
+
+def by_processes(files: list[Path]) -> Iterator[np.ndarray]:
+    """What `prepare` gives for each file, from one process for each core, 16 files at a time."""
+    with ProcessPoolExecutor(CORES, mp_context=multiprocessing.get_context("forkserver")) as pool:
+        groups = [files[i : i + 256] for i in range(0, len(files), 256)]
+        pending = [pool.map(prepare, group, chunksize=16) for group in groups[:1]]
+        for following in [*groups[1:], []]:
+            pending.append(pool.map(prepare, following, chunksize=16))
+            yield from pending.pop(0)
 
 
 def torchreid_extractor(weights: Weights, files: list[Path]) -> Callable[[], object] | None:
@@ -89,12 +110,15 @@ def measure(name: str, precision: str, options: argparse.Namespace, folder: Path
     for path in files[:64]:
         prepare(path)
     peer = torchreid_extractor(weights, files)
-    rates, parts, limits, busy, peer_rates = [], [], [], [], []
+    rates, process_rates, parts, limits, busy, peer_rates = [], [], [], [], [], []
     for turn in range(options.rounds):
         network_cpu = measured(lambda: network(count))[1] / count
-        image_cpu = measured(lambda: [prepare(path) for path in files])[1] / count
+        with ProcessPoolExecutor(CORES, mp_context=multiprocessing.get_context("forkserver")) as pool:
+            list(pool.map(cpu_to_prepare, [files[:64]] * CORES))
+            image_cpu = sum(pool.map(cpu_to_prepare, [files[i::CORES] for i in range(CORES)])) / count
         embed = partial(embed_shards, part_size=max(1, count // 4))
         seconds, cpu = measured(partial(embed, embedder, Source([folder]), folder.parent / f"{name}-{turn}"))
+        process_rates.append(count / measured(lambda: list(embedder.stream(by_processes(files))))[0])
         limit = CORES / (network_cpu + image_cpu)
         rates.append(count / seconds)
         limits.append(limit)
@@ -104,12 +128,14 @@ def measure(name: str, precision: str, options: argparse.Namespace, folder: Path
             peer_rates.append(count / measured(peer)[0])
         print(
             f"{name} {precision}: network {1000 * network_cpu:.3f}, decode and resize {1000 * image_cpu:.3f} core-ms, "
-            f"all {1000 * cpu / count:.3f}; {rates[-1]:.0f} of {limit:.0f} images/s; cores {100 * busy[-1]:.0f} % busy",
+            f"all {1000 * cpu / count:.3f}; {rates[-1]:.0f} of {limit:.0f} images/s; cores {100 * busy[-1]:.0f} % "
+            f"busy; decoded by processes, without a file: {process_rates[-1]:.0f}",
             flush=True,
         )
     for path in files:
         path.unlink()
-    cells = (statistics.median(rates), statistics.median(limits), 100 * statistics.median(parts))
+    cells = [statistics.median(values) for values in (rates, limits, parts, process_rates)]
+    cells[2] *= 100
     peer_cell = f"{peer_rates[0]:.0f}" if peer_rates else ""
     return (f"{name} {embedder.precision}", *(f"{cell:.0f}" for cell in cells), peer_cell)
 
@@ -127,7 +153,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "files").mkdir()
             rows.append(measure(name, options.precision, options, Path(folder) / "files"))
-    print_table(rows, ("", "JPEG to Parquet, images/s", "limit", "%", "torchreid, images/s"))
+    print_table(rows, ("", "JPEG to Parquet, images/s", "limit", "%", "decoded by processes", "torchreid, images/s"))
 
 
 if __name__ == "__main__":

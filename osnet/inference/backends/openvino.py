@@ -60,8 +60,9 @@ class OpenVINOBackend:
         self._calls = 0  # under way, of a few crops each
         single = self._program(self._few_at_once, "THROUGHPUT")
         single(np.zeros((1, *size, 3), np.uint8))  # what is set up at a first run is not left to several threads
-        self.parallel = single.requests
-        self._pool = ThreadPoolExecutor(self.parallel, thread_name_prefix="osnet-openvino")
+        self.parallel = single.parallel
+        self._jobs = single.requests
+        self._pool = ThreadPoolExecutor(self._jobs, thread_name_prefix="osnet-openvino")
 
     def _native(self, precision: str) -> str:
         """What is computed with where `precision` is asked for."""
@@ -133,7 +134,7 @@ class OpenVINOBackend:
         try:
             for program, batch in jobs:
                 pending.append(self._pool.submit(program, batch))
-                if len(pending) > self.parallel:
+                if len(pending) > self._jobs:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
@@ -161,7 +162,13 @@ def _parts(crops: Iterable[NDArray[np.uint8]], count: int) -> Iterator[NDArray[n
 
 
 class _Program:
-    """A graph compiled for one batch size, and the requests that run it: one for each thread at a time."""
+    """A graph compiled for one batch size, and the requests that run it: one for each thread at a time.
+
+    Attributes:
+        parallel: batches that are computed at the same time.
+        requests: twice as many, so that OpenVINO has the next batch when it has finished one, and no core waits for
+            Python's lock.
+    """
 
     def __init__(self, core: Any, graph: Any, input_format: InputFormat, hint: str, precision: str) -> None:
         options: dict[str, Any] = {
@@ -172,7 +179,8 @@ class _Program:
         compiled = core.compile_model(graph, "CPU", options)
         self._input = input_format
         self._batch = compiled.input().shape[0]
-        self.requests = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self.parallel = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self.requests = 2 * self.parallel
         self.native = [compiled, *(compiled.create_infer_request() for _ in range(self.requests))]
         self._free: SimpleQueue[Any] = SimpleQueue()
         for request in self.native[1:]:
