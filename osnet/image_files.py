@@ -159,8 +159,8 @@ def refuse_video(path: Path) -> None:
     """
     if path.suffix.lower() in VIDEO_SUFFIXES:
         raise ImageError(
-            f"{path}: this is a video; expected images: cut the people out of its frames first, "
-            "or call osnet.Embedder()(frame, boxes=...) for each frame"
+            f"{path}: this is a video; expected images: osnet embed --boxes FILE takes a video with the boxes of its "
+            "people, and osnet.Embedder()(frame, boxes=...) one frame"
         )
 
 

@@ -44,6 +44,7 @@ def test_what_is_imported_is_declared_and_the_reverse() -> None:
         *extras["fast"],
         *extras["onnx"],
         *extras["int8"],
+        *extras["video"],
         *extras["mindspore"],
     ]
     names = {re.match(r"[\w.-]+", line).group() for line in wanted}  # type: ignore[union-attr]

@@ -19,7 +19,18 @@ NEEDS_MINDSPORE = {"models/network.py", "inference/backends/mindspore.py"}
 
 LAYERS: list[tuple[str, ...]] = [
     (
-        *("errors", "escaping", "progress", "checks", "variants", "files", "image_files", "fast_jpeg", "yaml_files"),
+        *(
+            "errors",
+            "escaping",
+            "progress",
+            "checks",
+            "variants",
+            "files",
+            "image_files",
+            "video_files",
+            "fast_jpeg",
+            "yaml_files",
+        ),
         *("import_order", "_version", "__init__"),
     ),
     ("hub", "checkpoint", "data", "drawn"),

@@ -37,7 +37,7 @@ def embed(
         list[Path],
         typer.Argument(
             metavar="INPUT...",
-            help="Images and folders of images; to a folder also tables, lists, .tar files and - (stdin).",
+            help="Images and folders of images; to a folder also tables, lists, .tar files, - (stdin) and video.",
         ),
     ],
     out: Annotated[
@@ -57,6 +57,10 @@ def embed(
     normalize: Annotated[bool, typer.Option(help="Scale features to length 1.")] = True,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
     overwrite: Overwrite = False,
+    boxes: Annotated[
+        Optional[Path],
+        typer.Option(metavar="FILE", help="Folder: boxes of a video or a folder of frames, in MOT format."),
+    ] = None,
     part_size: Annotated[Optional[int], typer.Option(help="Folder: images of a part; default 10,000.")] = None,
     store: Annotated[Optional[str], typer.Option(help="Folder: float32 (default) or float16.")] = None,
     shard: Annotated[
@@ -75,7 +79,7 @@ def embed(
     to_folder = out.endswith(("/", os.sep)) or Path(out).is_dir()
     if to_folder and overwrite:
         raise OptionError("--overwrite replaces a file; for new features name another folder, or remove this one")
-    given = {"--part-size": part_size, "--store": store, "--shard": shard}
+    given = {"--boxes": boxes, "--part-size": part_size, "--store": store, "--shard": shard}
     if not to_folder and any(value is not None for value in given.values()):
         name = next(name for name, value in given.items() if value is not None)
         raise OptionError(f"{name} is for a folder of parts; end the output with a /: -o {out}/")
@@ -85,22 +89,29 @@ def embed(
     }  # fmt: skip
     if to_folder:
         parts = {"part_size": part_size, "store": store, "shard": shard, "strict": strict}
-        return _to_folder(inputs, Path(out), model, how, parts, as_json)
+        return _to_folder(inputs, boxes, Path(out), model, how, parts, as_json)
     return _to_file(inputs, Path(out), model, how, strict, overwrite, as_json)
 
 
 def _to_folder(
-    inputs: list[Path], out: Path, model: str, how: dict[str, Any], parts: dict[str, Any], as_json: bool
+    inputs: list[Path],
+    boxes: Optional[Path],
+    out: Path,
+    model: str,
+    how: dict[str, Any],
+    parts: dict[str, Any],
+    as_json: bool,
 ) -> int:
     from osnet.inference.bulk import describe
     from osnet.inference.embedder import Embedder
     from osnet.inference.feature_folder import FAILED
+    from osnet.inference.frames import FrameSource
     from osnet.inference.shards import check_settings, embed_shards, parse_shard
     from osnet.inference.sources import Source
 
     check_settings(parts["part_size"], parts["store"])
     parts["shard"] = (0, 1) if parts["shard"] is None else parse_shard(parts["shard"], "--shard")
-    source = Source(inputs)
+    source = FrameSource(inputs, boxes) if boxes else Source(inputs)
     embedder = Embedder(model, **how)
     with Progress("embedding", "images") as progress:
         result = embed_shards(

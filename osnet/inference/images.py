@@ -82,20 +82,27 @@ def prepare_boxes(
     Raises:
         ImageError: the file cannot be read.
     """
-    found: list[NDArray[Any] | ImageError] = []
     with decoded(path, content) as picture:
-        for box in boxes:
-            if box is None:
-                found.append(_resized(picture, height, width))
-                continue
-            good, corners = whole_pixels(np.array([box], np.float64), *picture.size)
-            if good[0]:
-                x1, y1, x2, y2 = corners[0].tolist()
-                found.append(_resized(picture.crop((x1, y1, x2, y2)), height, width))
-            else:
-                shown = ", ".join(f"{value:g}" for value in box)
-                size = f"{picture.width}x{picture.height}"
-                found.append(ImageError(f"{os.fspath(path)}: the box {shown} holds no pixel of the {size} image"))
+        return cut_boxes(picture, boxes, name=os.fspath(path), height=height, width=width)
+
+
+def cut_boxes(
+    picture: Image.Image, boxes: Sequence[Sequence[float] | None], *, name: str, height: int, width: int
+) -> list[NDArray[Any] | ImageError]:
+    """Parts of `picture`, called `name` in errors; arguments and results as `prepare_boxes`."""
+    found: list[NDArray[Any] | ImageError] = []
+    for box in boxes:
+        if box is None:
+            found.append(_resized(picture, height, width))
+            continue
+        good, corners = whole_pixels(np.array([box], np.float64), *picture.size)
+        if good[0]:
+            x1, y1, x2, y2 = corners[0].tolist()
+            found.append(_resized(picture.crop((x1, y1, x2, y2)), height, width))
+        else:
+            shown = ", ".join(f"{value:g}" for value in box)
+            size = f"{picture.width}x{picture.height}"
+            found.append(ImageError(f"{name}: the box {shown} holds no pixel of the {size} image"))
     return found
 
 

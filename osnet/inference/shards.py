@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from osnet.checks import check_choice, check_integer
 from osnet.errors import DataError, ImageError, OptionError
@@ -37,7 +38,7 @@ from osnet.inference.feature_folder import (
     signature_part,
     write_part,
 )
-from osnet.inference.images import prepare_boxes
+from osnet.inference.images import cut_boxes, prepare_boxes
 from osnet.inference.sources import Source, read_member
 from osnet.inference.tables import BOX, FEATURE, FILE, HIDDEN, OFFSET, SIZE, TAR
 from osnet.variants import FEATURE_DIM
@@ -46,9 +47,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from osnet.video_files import Video
+
 _BOXES_AT_ONCE = 64
 _ROWS_TOGETHER = 16  # decoded by a thread at once
 _GROUPS_AHEAD = 8  # of at most 79 rows: 60 MB of crops
+_FRAMES_AHEAD, _PIXELS = 32, 50_000_000  # of a video: frames decoded ahead, and the most pixels in them
 _TOO_MANY = 100
 """A part of at least so many rows of which no image can be read ends the run: a disk that is gone, not bad images."""
 
@@ -158,7 +162,9 @@ def embed_shards(
                     raise DataError(f"{path}: was made from other inputs, which have changed since; use another folder")
                 there += 1
             else:
-                features, failures = _features(embedder, rows, place * part_size, strict, on_failure, done, progress)
+                features, failures = _features(
+                    embedder, source.video, rows, place * part_size, strict, on_failure, done, progress
+                )
                 part = Part(digest, len(rows) - len(failures), failures, made_with)
                 if not part.features and len(rows) >= _TOO_MANY:
                     raise ImageError(
@@ -187,7 +193,7 @@ def _write(path: Path, rows: pa.Table, features: NDArray[np.float32], part: Part
 
 
 class _Picture(NamedTuple):
-    """A file, or a member of a tar file, and rows with boxes in it."""
+    """A file, a member of a tar file, or the frame `offset` of a video, and rows with boxes in it."""
 
     name: str
     tar: str | None
@@ -199,6 +205,7 @@ class _Picture(NamedTuple):
 
 def _features(
     embedder: Embedder,
+    video: Video | None,
     rows: pa.Table,
     first: int,
     strict: bool,
@@ -212,8 +219,13 @@ def _features(
     failures: list[Failure] = []
     under_way: deque[int] = deque()
 
-    def prepared(picture: _Picture) -> list[Any]:
+    def prepared(picture: _Picture, frame: NDArray[np.uint8] | ImageError | None) -> list[Any]:
         height, width = embedder.size
+        if isinstance(frame, ImageError):
+            return [frame] * len(picture.rows)
+        if frame is not None:
+            name = f"{picture.name}, frame {picture.offset}"
+            return cut_boxes(Image.fromarray(frame), picture.boxes, name=name, height=height, width=width)
         try:
             content = None
             if picture.tar:
@@ -222,12 +234,18 @@ def _features(
         except ImageError as error:
             return [error] * len(picture.rows)
 
-    def all_prepared(group: list[_Picture]) -> list[Any]:
-        return [crop for picture in group for crop in prepared(picture)]
+    def all_prepared(group: list[tuple[_Picture, NDArray[np.uint8] | ImageError | None]]) -> list[Any]:
+        return [crop for picture, frame in group for crop in prepared(picture, frame)]
 
     def crops() -> Iterator[NDArray[np.uint8]]:
-        groups = list(_groups(_pictures(rows)))
-        for group, done_ones in zip(groups, prefetch(all_prepared, groups, ahead=_GROUPS_AHEAD, together=1)):
+        pictures = _pictures(rows)
+        if video is None:
+            groups, ahead = list(_groups(pictures)), _GROUPS_AHEAD
+            work: Iterator[Any] = ([(picture, None) for picture in group] for group in groups)
+        else:
+            groups, ahead = [[picture] for picture in pictures], max(1, min(_FRAMES_AHEAD, _PIXELS // video.pixels))
+            work = ([(picture, _frame(video, picture.offset))] for picture in pictures)
+        for group, done_ones in zip(groups, prefetch(all_prepared, work, ahead=ahead, together=1)):
             for row, crop in zip((row for picture in group for row in picture.rows), done_ones):
                 if not isinstance(crop, ImageError):
                     under_way.append(row)
@@ -246,6 +264,13 @@ def _features(
         if progress:
             progress(done + finished + len(failures), None)
     return features, tuple(sorted(failures, key=lambda one: one.row))
+
+
+def _frame(video: Video, number: int) -> NDArray[np.uint8] | ImageError:
+    try:
+        return video.frame(number)
+    except ImageError as error:
+        return error
 
 
 def _pictures(rows: pa.Table) -> list[_Picture]:

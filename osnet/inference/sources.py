@@ -23,6 +23,8 @@ from osnet.inference.tables import BOX, FILE, name_in, open_table, place_fields
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from osnet.video_files import Video
+
 STDIN = "-"
 LIST_SUFFIXES = (".txt", ".lst", ".list")
 TABLE_SUFFIXES = (".csv", ".parquet")
@@ -48,11 +50,14 @@ class Source:
     Attributes:
         schema: of the rows: ``file``, the further columns of all tables, and where in a tar file an image lies.
         ignored: number of files and tar members met so far that are not images; `examples` has the first few.
+        video: whose frames the images are; None for image files.
 
     Raises:
         ImageError: an input does not exist, or a folder has no images.
         DataError: a table cannot be read or lacks a column, or two tables have a column of different types.
     """
+
+    video: Video | None = None
 
     def __init__(self, inputs: Sequence[PathLike]) -> None:
         import pyarrow as pa

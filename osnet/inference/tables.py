@@ -22,7 +22,8 @@ PATH, FILE, FEATURE = "path", "file", "feature"
 BOX = ("x1", "y1", "x2", "y2")
 HIDDEN = "_osnet."
 TAR, OFFSET, SIZE = (f"{HIDDEN}{name}" for name in ("tar", "offset", "size"))
-"""Columns of rows on their way: the tar file that an image is in, and where; null for a file of its own."""
+"""Columns of rows on their way: the tar file that an image is in, and where; null for a file of its own. For a video,
+the offset is the number of the frame."""
 
 _AT_ONCE = 4096
 
