@@ -83,7 +83,7 @@ class Loop:
             if self._images.not_used:
                 self._reporter.say(unused(self._images.not_used))
             if self._progress.step == 0 and config.model not in VARIANTS:
-                self._measure_start()
+                self._ranks.first_alone(self._measure_start)
             while self._progress.epoch < config.epochs and not 0 < config.patience <= self._progress.bad:
                 self._epoch(self._progress.epoch)
             if self._ranks.rank == 0:
@@ -150,7 +150,7 @@ class Loop:
 
     def _measure_start(self) -> None:
         """Measure the starting weights, and warn when that cannot be compared with anything."""
-        if self._ranks.rank != 0 or any(line.get("step") == 0 for line in self._run.metrics()):
+        if any(line.get("step") == 0 for line in self._run.metrics()):
             return
         before = self._measure_held_out(0) if self._images.query else None
         self._measure_other(0, self._result())
@@ -196,8 +196,8 @@ class Loop:
         if not self._measures_after(epoch):
             return not self._images.query and epoch + 1 == self._config.epochs
         before = best = self._progress
-        if self._ranks.rank == 0:
-            mAP = self._measure_held_out(epoch + 1)  # noqa: N806 - the field's name
+        mAP = self._ranks.first_alone(lambda: self._measure_held_out(epoch + 1))  # noqa: N806 - the field's name
+        if mAP is not None:
             best = dataclasses.replace(before, best=max(before.best, mAP))
         better = self._ranks.any(best.best > before.best)
         self._progress = dataclasses.replace(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 import zlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import mindspore
 import numpy as np
@@ -13,6 +15,10 @@ from mindspore import Parameter, Tensor, ops
 from numpy.typing import NDArray
 
 from osnet.errors import DependencyError
+
+Result = TypeVar("Result")
+
+_PAUSE = 0.2
 
 
 class Ranks:
@@ -41,6 +47,20 @@ class Ranks:
     def any(self, flag: bool) -> bool:
         """Whether `flag` is true on any device; all wait for all."""
         return bool(self._totals([np.float32(flag)])[0] > 0) if self.size > 1 else flag
+
+    def first_alone(self, work: Callable[[], Result]) -> Result | None:
+        """Run `work` on rank 0 while the others wait, however long it takes; its result there, None elsewhere.
+
+        On CPU, MindSpore's exchange of values fails when a rank waits for more than 30 s, and an evaluation can take
+        minutes. So the ranks exchange a value all along, while `work` runs in a thread.
+        """
+        if self.size == 1:
+            return work()
+        with ThreadPoolExecutor(1) as thread:
+            running = thread.submit(work) if self.rank == 0 else None
+            while not self.any(running is not None and running.done()):
+                time.sleep(_PAUSE)
+        return None if running is None else running.result()
 
     def agree(self, params: Sequence[Parameter]) -> bool:
         """Whether `params` have the same bytes on all devices."""
