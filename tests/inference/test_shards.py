@@ -287,11 +287,13 @@ from osnet.inference.shards import embed_shards, parse_shard
 from osnet.inference.sources import Source
 embedder = Embedder("osnet_x0_25_drawn", batch_size=4)
 table, out, shard = sys.argv[1:]
-embedder.warm_up()
-print("ready", flush=True)
-began = time.monotonic()
-embed_shards(embedder, Source([table]), out, part_size=20, shard=parse_shard(shard))
-print(time.monotonic() - began)
+began = []
+def progress(done, of):
+    if not began:
+        began.append(time.monotonic())
+        print("begun", flush=True)
+embed_shards(embedder, Source([table]), out, part_size=20, shard=parse_shard(shard), progress=progress)
+print(time.monotonic() - began[0])
 """
 
 
