@@ -165,13 +165,16 @@ def refuse_video(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def decoded(source: PathLike | Image.Image, content: bytes | None = None) -> Iterator[Image.Image]:
+def decoded(
+    source: PathLike | Image.Image, content: bytes | None = None, *, max_pixels: int = MAX_PIXELS
+) -> Iterator[Image.Image]:
     """Yield an image file, or a Pillow image, as RGB, 8 bits a channel, upright.
 
     Its pixels count against `MAX_PIXELS` until the block ends: a thread waits while there is no room for its own, so
     shrink it inside, and decode nothing else there. EXIF's orientation is undone. Grey becomes three equal channels, an
     alpha channel is left out (as torchreid does), a palette is looked up, 16-bit greys are scaled to 8 bits. Of several
-    pictures in a file, the first is taken. Where `content` is given, it is the file's bytes, and `source` its name.
+    pictures in a file, the first is taken. Where `content` is given, it is the file's bytes, and `source` its name. An
+    image of more than `max_pixels` is refused before it is decoded.
 
     Raises:
         ImageError: it cannot be read as a picture, for whatever reason; the message names the file.
@@ -182,7 +185,7 @@ def decoded(source: PathLike | Image.Image, content: bytes | None = None) -> Ite
             image = stack.enter_context(_opened(Path(source), content))
         else:
             name, image = "the image", source
-        pixels = _pixels(image, name)
+        pixels = _pixels(image, name, max_pixels)
         stack.enter_context(_budget.of(pixels))
         if pixels > _LARGE:
             _allocate_in_one_piece()
@@ -239,12 +242,11 @@ def _damaged(name: str, error: Exception) -> ImageError:
     return ImageError(f"{name}: cannot be decoded ({reason:.200}); replace it or leave it out")
 
 
-def _pixels(image: Image.Image | PlainJpeg, name: str) -> int:
+def _pixels(image: Image.Image | PlainJpeg, name: str, most: int) -> int:
     width, height = image.size
-    if width * height > MAX_PIXELS:
+    if width * height > most:
         raise ImageError(
-            f"{name}: {width}x{height} is over {MAX_PIXELS} pixels, refused before decoding; "
-            "expected a crop of a person"
+            f"{name}: {width}x{height} is over {most} pixels, refused before decoding; expected a crop of a person"
         )
     if width == 0 or height == 0:
         raise ImageError(f"{name}: {width}x{height} has no pixels; expected a crop of a person")

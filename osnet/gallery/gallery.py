@@ -145,6 +145,7 @@ class Gallery:
         thumbnail: Any = None,
         box: Any = None,
         attributes: Any = None,
+        features: Any = None,
         signature: Signature | None = None,
     ) -> list[str]:
         """Add pictures, or features, of people: all or none.
@@ -162,6 +163,8 @@ class Gallery:
                 with one for each. Of images the thumbnails are made here. A gallery without thumbnails ignores it.
             box: x1, y1, x2, y2 of the crop in the source.
             attributes: free ones: a dict of texts, numbers and bools.
+            features: of images, where they were computed already, float32 (N, 512); their ids stay those of the images,
+                and `thumbnail` may be given.
             signature: what features were made with, where it is known: it is compared with the gallery's.
 
         Returns:
@@ -182,12 +185,20 @@ class Gallery:
             if len(pictures) != len(vectors):
                 raise OptionError(f"thumbnail: expected one for each of {len(vectors)} features, got {len(pictures)}")
         else:
-            if thumbnail is not None:
+            if thumbnail is not None and features is None:
                 raise OptionError("thumbnail: is for features; of images the gallery makes them itself")
             pictures = _listed(items)
             if source is None:
                 source = [one if isinstance(one, (str, os.PathLike)) else None for one in pictures]
-            vectors, contents = self._embed(pictures)
+            if features is None:
+                vectors, contents = self._embed(pictures)
+            else:
+                vectors, contents = check_vectors(features, self.signature), self._contents(pictures)
+                pictures = pictures if thumbnail is None else _listed(thumbnail)
+            if not len(vectors) == len(contents) == len(pictures):
+                raise OptionError(
+                    f"features: expected one for each of {len(contents)} images, as thumbnails, got {len(vectors)}"
+                )
         entries = make_entries(contents, source=source, added=clock.time(), **told)
         self._add(entries, vectors, pictures)
         return [entry.id for entry in entries]
@@ -443,6 +454,11 @@ class Gallery:
         if not parts:
             raise ImageError("expected at least one picture or feature, got none")
         return check_vectors(np.concatenate(parts), self.signature), contents
+
+    def _contents(self, pictures: Sequence[Any]) -> Sequence[bytes]:
+        """The bytes that ids are made of, as `_embed` gives them."""
+        ours, color = self.signature, self._embedder.color if self._embedder else "rgb"
+        return [prepare(one, color=color, height=ours.height, width=ours.width).tobytes() for one in pictures]
 
 
 def _local(where: Any) -> str:
