@@ -10,9 +10,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NAME_OF = {"Pillow": "PIL", "PyYAML": "yaml", "scikit-learn": "sklearn", "Jinja2": "jinja2"}
+NAME_OF = {
+    "Pillow": "PIL",
+    "PyYAML": "yaml",
+    "scikit-learn": "sklearn",
+    "Jinja2": "jinja2",
+    "prometheus-client": "prometheus_client",
+}
 COMES_WITH = {
     "urllib3": "requests",  # requests raises its errors
+    "starlette": "fastapi",  # FastAPI is made of it
+    "pydantic": "fastapi",
     "mindspore_hub": "",  # the user's own; osnet.mshub serves it
 }
 
@@ -45,6 +53,7 @@ def test_what_is_imported_is_declared_and_the_reverse() -> None:
         *extras["onnx"],
         *extras["int8"],
         *extras["video"],
+        *extras["serve"],
         *extras["mindspore"],
     ]
     names = {re.match(r"[\w.-]+", line).group() for line in wanted}  # type: ignore[union-attr]

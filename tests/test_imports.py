@@ -38,7 +38,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("inference", "mshub"),
     ("exporting", "evaluation"),
     ("gallery", "training"),
-    ("report",),
+    ("report", "server"),
     ("cli", "__main__"),
 ]
 LAYER_OF = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}

@@ -19,6 +19,7 @@ from osnet.hub.settings import FetchOptions
 
 FETCHING = (
     "osnet fetch", "osnet convert", "osnet embed", "osnet export", "osnet eval", "osnet demo", "osnet hub install",
+    "osnet serve",
 )  # fmt: skip
 
 

@@ -1,0 +1,85 @@
+"""``osnet serve``: a gallery over HTTP, and its page."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from osnet.cli.options import Backend, say, with_fetch_options
+from osnet.errors import DependencyError, OptionError
+
+TOKEN = "OSNET_TOKEN"  # noqa: S105 - the name of the variable that has it
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command("serve")(serve)
+
+
+@with_fetch_options
+def serve(
+    gallery: Annotated[
+        Optional[Path], typer.Argument(metavar="GALLERY", help="A file that osnet gallery create made.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any but this machine's own needs a token (OSNET_TOKEN).")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="TCP port; 0 for a free one.")] = 8765,
+    allow_name: Annotated[
+        Optional[list[str]],
+        typer.Option("--allow-name", metavar="NAME", help="A name under which browsers reach it; may be repeated."),
+    ] = None,
+    model: Annotated[
+        Optional[str], typer.Option("--model", "-m", help="Where the gallery's model is, if it is not found.")
+    ] = None,
+    backend: Backend = "auto",
+    calibration: Annotated[
+        Optional[Path],
+        typer.Option("--calibration", metavar="FILE", help="Thresholds that osnet eval --calibrate measured."),
+    ] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Refuse enrolling and removing.")] = False,
+    audit: Annotated[
+        Optional[Path],
+        typer.Option("--audit", metavar="FILE", help="Append a line for each enrolment and removal; default: stderr."),
+    ] = None,
+    max_mb: Annotated[int, typer.Option("--max-mb", help="Megabytes of a picture.")] = 16,
+    max_megapixels: Annotated[int, typer.Option("--max-megapixels", help="Megapixels of a picture.")] = 50,
+    *,
+    fetch: dict[str, Any],
+) -> None:
+    """Serve a gallery to programs and browsers of this machine: search, enrol, remove.
+
+    The schema of the API is at /openapi.json, figures for Prometheus at /metrics. Ctrl-C and SIGTERM stop it; accepted
+    requests are answered first.
+    """
+    try:
+        from osnet.server.run import Server
+        from osnet.server.settings import Settings
+    except ImportError as error:
+        raise DependencyError(
+            f"osnet serve needs FastAPI and uvicorn ({error.name} is missing): pip install 'osnet[serve]'"
+        ) from error
+    from osnet.gallery.gallery import Gallery
+
+    if gallery is None:
+        raise OptionError("expected a gallery: osnet serve people.gallery")
+    settings = Settings(
+        host=host, port=port, token=os.environ.get(TOKEN, ""), allow_hosts=tuple(allow_name or ()),
+        calibration=calibration, audit=audit, read_only=read_only, max_bytes=max_mb << 20,
+        max_pixels=max_megapixels * 1_000_000,
+    )  # fmt: skip
+    opened = Gallery(gallery, model, backend=backend, **fetch)
+    Server(opened, settings, lambda address: _say_where(address, settings, str(gallery))).run()
+
+
+def _say_where(address: str, settings: Any, gallery: str) -> None:
+    if settings.is_loopback:
+        say(f"{gallery}: {address}" + (f"#token={settings.token}" if settings.token else ""))
+        say("Only programs of this machine reach it. Ctrl-C stops it.")
+        return
+    say(f"{gallery}: {address}#token={settings.token}")
+    say(
+        f"Every machine that reaches this address can send requests. Each needs the token ({TOKEN}), which travels "
+        "unencrypted: put a proxy with TLS before it. Ctrl-C stops it."
+    )
