@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 WIDTH, HEIGHT = 96, 64
+Frames = list[NDArray[np.uint8]]
 
 
 def pictures(count: int, seed: int = 0) -> list[NDArray[np.uint8]]:
@@ -24,21 +25,21 @@ def pictures(count: int, seed: int = 0) -> list[NDArray[np.uint8]]:
     return found
 
 
-def film(path: Path, codec: str = "libx264", count: int = 60, **options: str) -> Path:
-    """Encode `pictures` as a video file with a key frame every 10 frames."""
+def film(path: Path, codec: str = "libx264", count: int = 60, frames: Frames | None = None, **options: str) -> Path:
+    """Encode `frames`, or so many `pictures`, as a video file with a key frame every 10 frames."""
     import av
 
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=10, options={"g": "10", **options})
         stream.width, stream.height = WIDTH, HEIGHT
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-        for picture in pictures(count):
+        for picture in frames or pictures(count):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
     return path
 
 
-def sequence(folder: Path, frames: list[NDArray[np.uint8]], rate: int = 10) -> Path:
+def sequence(folder: Path, frames: Frames, rate: int = 10) -> Path:
     """A MOT sequence with these frames and no boxes."""
     (folder / "img1").mkdir(parents=True)
     for number, frame in enumerate(frames, 1):

@@ -1,6 +1,7 @@
 """``osnet eval`` and ``osnet doctor``: evaluate models on data sets, and check a data set."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -96,7 +97,9 @@ def evaluate(
     features: Annotated[
         Optional[list[Path]],
         typer.Option(
-            "--features", metavar="PATH", help="Instead of --data: output of osnet embed; no image is opened."
+            "--features",
+            metavar="PATH",
+            help="Instead of --data: output of osnet embed; images are opened for --report only.",
         ),
     ] = None,
     *,
@@ -116,14 +119,14 @@ def evaluate(
     needs_images = {
         "--model": model, "--dataset": dataset != "auto", "--flip": flip, "--distractors": distractors,
         "--backend": backend != "auto", "--device": device != "auto", "--precision": precision != "auto",
-        "--size": size, "--input": input, "--report": report, "--calibrate": calibrate,
+        "--size": size, "--input": input,
     }  # fmt: skip
     for name, used in needs_images.items():
         if features and used:
             raise OptionError(f"{name} does not go with --features, which are evaluated as they were embedded")
     models = model or ["osnet"]
     data = data or []
-    if calibrate and (len(models) > 1 or len(data) > 1):
+    if calibrate and max(len(models), len(data), len(features or ())) > 1:
         raise OptionError("--calibrate needs one model and one data set: thresholds belong to one checkpoint")
     if calibrate and size:
         raise OptionError("--calibrate takes no --size: thresholds are of the size that the checkpoint was trained at")
@@ -136,7 +139,7 @@ def evaluate(
 
         prepare_folder(report)
     chosen = read_size(size)
-    many = len(models) * len(data) > 1
+    many = len(models) * len(data) > 1 or len(features or ()) > 1
     results: list[dict[str, Any]] = []
     named: set[str] = set()
     finished: list[tuple[Evaluation, dict[str, Any]]] = []
@@ -175,8 +178,9 @@ def evaluate(
             if thresholds or calibrate:
                 print_thresholds(results)
             print_notes(results)
+    report_of = partial(_write_report, pictures_may_be_missing=bool(features))
     for result, row in finished:
-        for what, write in (("calibration", _write_calibration), ("report", _write_report)):
+        for what, write in (("calibration", _write_calibration), ("report", report_of)):
             if what in row:
                 write(result, Path(row[what]))
                 if not as_json:
@@ -232,11 +236,11 @@ def _write_calibration(result: "Evaluation", path: Path) -> None:
     )
 
 
-def _write_report(result: "Evaluation", page: Path) -> None:
+def _write_report(result: "Evaluation", page: Path, *, pictures_may_be_missing: bool) -> None:
     from osnet.report.report import write_report
 
     try:
-        write_report(result, page.parent)
+        write_report(result, page.parent, pictures_may_be_missing=pictures_may_be_missing)
     except (OsnetError, OSError):
         raise
     except Exception as error:  # matplotlib, scikit-learn and jinja2 raise many types

@@ -156,6 +156,8 @@ class Image(NamedTuple):
     camera: int | None
     split: str | None
     tracklet: str | None = None
+    box: tuple[float, float, float, float] | None = None
+    frame: int | None = None
 
 
 def numbered(labels: Sequence[str]) -> tuple[list[int], Mapping[int, str]]:
@@ -188,7 +190,7 @@ def divide(images: Sequence[Image], people: Sequence[int], seed: int) -> tuple[s
         for i in _queries(images, places, seed):
             splits[i] = "query"
     records = tuple(
-        Record(image.path, person, image.camera, split or "gallery", image.tracklet)
+        Record(image.path, person, image.camera, split or "gallery", image.tracklet, image.box, image.frame)
         for image, person, split in zip(images, people, splits)
     )
     seen = {record.camera for record in records if record.split in ("query", "gallery")}

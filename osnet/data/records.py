@@ -32,6 +32,8 @@ class Record:
         camera: number as the data set writes it (the first is 0 or 1); None if unknown.
         split: one of `SPLITS`.
         tracklet: name of the sequence of frames that the image is from; None if unknown.
+        box: x1, y1, x2, y2 in pixels of the part that shows the person; None for the whole image.
+        frame: number in the video at `path`, or that the image has in its sequence, from 1; None if unknown.
     """
 
     path: Path
@@ -39,6 +41,8 @@ class Record:
     camera: int | None
     split: str
     tracklet: str | None = None
+    box: tuple[float, float, float, float] | None = None
+    frame: int | None = None
 
 
 @dataclass(frozen=True)

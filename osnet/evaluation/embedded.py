@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from osnet.checks import check_choice
 from osnet.data import doctor
@@ -20,6 +21,8 @@ from osnet.evaluation.rerank import K1, K2, LAMBDA, check_settings, doubt
 from osnet.evaluation.tasks import labels_of, pooled
 from osnet.inference.embedder import Signature, normalise
 from osnet.inference.feature_files import read_features
+from osnet.inference.frames import FRAME
+from osnet.inference.tables import BOX
 
 _COLUMNS = ("person", "camera", "split", "tracklet")
 
@@ -102,6 +105,25 @@ def _columns(source: Path) -> dict[str, list[str]]:
     return {name: [cell_text(cell) for cell in table[name].to_pylist()] for name in there}
 
 
+def _places(source: Path, count: int) -> list[dict[str, Any]]:
+    """Box and frame of each row, where the table that was embedded has them."""
+    if not source.is_dir() and source.suffix.lower() != ".parquet":
+        return [{}] * count
+    dataset = read_features(source, lazy=True)
+    known = set(dataset.schema.names)
+    wanted = [*(BOX if set(BOX) <= known else ()), *([FRAME] if FRAME in known else [])]
+    rows = dataset.to_table(columns=wanted).to_pylist() if wanted else [{}] * count
+    return [{"box": _box(row), "frame": frame if isinstance(frame := row.get(FRAME), int) else None} for row in rows]
+
+
+def _box(row: dict[str, Any]) -> tuple[float, float, float, float] | None:
+    corners = [row.get(name) for name in BOX]
+    if not all(isinstance(corner, (int, float)) for corner in corners):
+        return None
+    x1, y1, x2, y2 = (float(corner) for corner in corners if corner is not None)
+    return x1, y1, x2, y2
+
+
 def _data_set(
     source: Path, names: Sequence[str], columns: dict[str, list[str]], seed: int, protocol: str | None
 ) -> DataSet:
@@ -109,6 +131,7 @@ def _data_set(
     if not names:
         raise DataError(f"{source}: has no features; expected those of query and gallery images")
     images = _of_columns(source, names, columns) if "person" in columns else _of_names(source, names)
+    images = [image._replace(**place) for image, place in zip(images, _places(source, len(names)))]
     people, person_names = numbered([image.person for image in images])
     usual, records = divide(images, people, seed)
     return DataSet("features", source, protocol or usual, records, person_names=person_names)

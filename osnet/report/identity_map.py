@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from osnet.data.records import DISTRACTOR
-from osnet.inference.images import prepare
 from osnet.report.charts import GRID, SOFT, figure
+from osnet.report.pictures import Pictures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,12 +23,15 @@ of any size."""
 _LEAST = 5
 
 
-def identity_map(evaluation: Evaluation, interesting: Sequence[int], *, seed: int = 0) -> Figure | None:
+def identity_map(
+    evaluation: Evaluation, interesting: Sequence[int], pictures: Pictures | None = None, *, seed: int = 0
+) -> Figure | None:
     """Draw images of some people by t-SNE (van der Maaten and Hinton, JMLR 2008); None for fewer than five images.
 
     Args:
         evaluation: of `osnet.evaluate`.
         interesting: queries whose people are on the map; others are picked by `seed`.
+        pictures: gives the crops; None for those of image files, all of which must be there.
         seed: of that draw, of the images, and of t-SNE.
     """
     from matplotlib import colormaps
@@ -36,6 +39,7 @@ def identity_map(evaluation: Evaluation, interesting: Sequence[int], *, seed: in
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
+    pictures = pictures or Pictures(may_be_missing=False)
     records = [*evaluation.query, *evaluation.gallery]
     rng = np.random.default_rng(seed)
     people = _people(evaluation, interesting, rng)
@@ -82,7 +86,10 @@ def identity_map(evaluation: Evaluation, interesting: Sequence[int], *, seed: in
                 axes.scatter(x, y, s=size, color=[colour], marker=marker, edgecolors="white", linewidths=0.6)
         points = np.array([where[i] for i in places])
         medoid = int(np.argmin(((points - points.mean(axis=0)) ** 2).sum(axis=1)))
-        picture = OffsetImage(prepare(records[places[medoid]].path, height=96, width=48), zoom=0.4)
+        shown = pictures.of(records[places[medoid]], 48, 96)
+        if shown is None:
+            continue
+        picture = OffsetImage(np.asarray(shown), zoom=0.4)
         axes.add_artist(
             AnnotationBbox(
                 picture,

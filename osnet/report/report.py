@@ -21,10 +21,10 @@ from osnet.escaping import text_of_name
 from osnet.evaluation.evaluate import last_part
 from osnet.evaluation.verification import FALSE_POSITIVE_RATES
 from osnet.files import atomic_write
-from osnet.image_files import decoded
 from osnet.report import activation, charts
 from osnet.report.identity_map import identity_map
 from osnet.report.matches import MATCH, NON_MATCH, by_difficulty, confusions, ranked_lists
+from osnet.report.pictures import Pictures
 from osnet.variants import size_text
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 FILE = "report.html"
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
 _NEEDS = ("jinja2", "matplotlib", "sklearn")
-_THUMBNAIL = (116, 248)
 
 
 def prepare_folder(folder: str | os.PathLike[str]) -> Path:
@@ -72,6 +71,7 @@ def write_report(
     list_length: int = 10,
     fpr: float | None = None,
     title: str | None = None,
+    pictures_may_be_missing: bool = False,
 ) -> Path:
     """Write ``report.html`` and its PNG files into `folder`; files of these names are replaced.
 
@@ -84,21 +84,36 @@ def write_report(
         fpr: false positive rate whose threshold is marked; None for the lowest of 1e-4, 1e-3 and 1e-2 for which the
             data has enough pairs, else 1e-2.
         title: of the page; default: the model and the data set.
+        pictures_may_be_missing: leave out pictures of people that cannot be read, as for features that were embedded
+            before, and say so on the page.
 
     Returns:
         The path of the HTML file.
 
     Raises:
         DependencyError, DiskError: as `prepare_folder`.
-        ImageError: an image of the data set cannot be read.
+        ImageError: an image of the data set cannot be read, and none may be missing.
     """
+    root = prepare_folder(folder)
+    with Pictures(may_be_missing=pictures_may_be_missing) as people:
+        return _written(evaluation, root, lists, list_length, fpr, title, people)
+
+
+def _written(
+    evaluation: Evaluation,
+    root: Path,
+    lists: int,
+    list_length: int,
+    fpr: float | None,
+    title: str | None,
+    people: Pictures,
+) -> Path:
     import jinja2
 
-    root = prepare_folder(folder)
     groups = _groups(by_difficulty(evaluation).tolist(), lists)
     confused = confusions(evaluation)
     pairs, point = _threshold(evaluation, fpr)
-    pictures, failed = _pictures(evaluation, groups, confused, pairs, point)
+    pictures, failed = _pictures(evaluation, groups, confused, pairs, point, people)
     summary = evaluation.to_dict(thresholds=True)
     if not pairs:
         summary["open_set"] = None
@@ -108,6 +123,14 @@ def write_report(
     ]
     enrolled = np.isin(evaluation.labels["query_ids"], evaluation.labels["gallery_ids"])
     model, data = last_part(evaluation.model), last_part(str(evaluation.data.root))
+    shown_lists = [
+        {"name": name, "rows": _rows(evaluation, queries, list_length, people)}
+        for name, queries in groups.items()
+        if queries
+    ]
+    shown_confusions = [_confusion(evaluation, query, people) for query in confused]
+    if people.missing:
+        failed.append(f"{people.missing} pictures of people cannot be shown, such as the first: {people.reason}")
     # Everything is escaped: names of files and people come from the data.
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.globals["percent"] = lambda fraction: f"{100 * fraction:.1f}"
@@ -118,12 +141,8 @@ def write_report(
         data=data,
         with_weights=evaluation.weights is not None,
         summary=summary,
-        groups=[
-            {"name": name, "rows": _rows(evaluation, queries, list_length)}
-            for name, queries in groups.items()
-            if queries
-        ],
-        confusions=[_confusion(evaluation, query) for query in confused],
+        groups=shown_lists,
+        confusions=shown_confusions,
         fooled=int((evaluation.nearest.margin[confused] <= 0).sum()),
         point=point,
         failed=failed,
@@ -165,6 +184,7 @@ def _pictures(
     confused: Sequence[int],
     pairs: Verification | None,
     point: OperatingPoint | None,
+    people: Pictures,
 ) -> tuple[dict[str, bytes], list[str]]:
     """Draw each chart as PNG (empty if there is nothing to draw), and one line for each that failed."""
     near = evaluation.nearest
@@ -182,7 +202,7 @@ def _pictures(
         "cmc": lambda: charts.cmc(evaluation.ranking),
         "roc": lambda: charts.roc(pairs, point) if pairs and point else None,
         "similarities": lambda: charts.similarities(pairs, point) if pairs and point else None,
-        "identities": lambda: identity_map(evaluation, [*confused, *shown]),
+        "identities": lambda: identity_map(evaluation, [*confused, *shown], people),
         "activation": lambda: (
             activation.draw(evaluation.weights, paths, [*map(text_of_name, captions)], evaluation.size)
             if evaluation.weights
@@ -200,7 +220,7 @@ def _pictures(
     return made, failed
 
 
-def _rows(evaluation: Evaluation, queries: Sequence[int], count: int) -> list[dict[str, Any]]:
+def _rows(evaluation: Evaluation, queries: Sequence[int], count: int, people: Pictures) -> list[dict[str, Any]]:
     """Each query with its ranked list."""
     rows = []
     for query, images in zip(queries, ranked_lists(evaluation, queries, count=count)):
@@ -208,33 +228,33 @@ def _rows(evaluation: Evaluation, queries: Sequence[int], count: int) -> list[di
         for image in images:  # `left`: matches at this rank or later
             kind = "late" if image.verdict == NON_MATCH and not left else image.verdict.replace(" ", "-")
             above = f"{image.similarity:.2f}" if image.rank is None else f"{image.rank} · {image.similarity:.2f}"
-            tiles.append(_tile(evaluation, evaluation.gallery[image.place], kind, above))
+            tiles.append(_tile(evaluation, evaluation.gallery[image.place], kind, above, people))
             left -= image.verdict == MATCH
         precision = f"AP {100 * evaluation.ranking.average_precision[query]:.1f}"
-        rows.append({"query": _tile(evaluation, evaluation.query[query], "query", precision), "images": tiles})
+        rows.append({"query": _tile(evaluation, evaluation.query[query], "query", precision, people), "images": tiles})
     return rows
 
 
-def _confusion(evaluation: Evaluation, query: int) -> list[dict[str, Any]]:
+def _confusion(evaluation: Evaluation, query: int, people: Pictures) -> list[dict[str, Any]]:
     """A query, its nearest match and its nearest non-match, the nearer one first."""
     near = evaluation.nearest
     found = [(near.non_match[query], "non-match", near.non_match_place[query])]
     if near.match_place[query] >= 0:
         found.append((near.match[query], "match", near.match_place[query]))
-    tiles = [_tile(evaluation, evaluation.query[query], "query", "query")]
+    tiles = [_tile(evaluation, evaluation.query[query], "query", "query", people)]
     features = evaluation.query_features[query]
     for _, kind, place in sorted(found):
         other = evaluation.gallery_features[place]
         similarity = features @ other if evaluation.metric == "cosine" else -np.sum((features - other) ** 2)
-        tiles.append(_tile(evaluation, evaluation.gallery[place], kind, f"{similarity:.2f}"))
+        tiles.append(_tile(evaluation, evaluation.gallery[place], kind, f"{similarity:.2f}", people))
     return tiles
 
 
-def _tile(evaluation: Evaluation, record: Record, kind: str, above: str) -> dict[str, Any]:
+def _tile(evaluation: Evaluation, record: Record, kind: str, above: str, people: Pictures) -> dict[str, Any]:
     camera = "" if record.camera is None or record.person == DISTRACTOR else f" c{record.camera}"
     return {
         "kind": kind,
-        "picture": _thumbnail(record.path),
+        "picture": _thumbnail(record, people),
         "path": record.path.name,
         "above": above,
         "below": [_who(evaluation, record, cut=11 - len(camera)) + camera],
@@ -250,11 +270,10 @@ def _who(evaluation: Evaluation, record: Record, *, cut: int = 24) -> str:
     return name if len(name) <= cut else name[: cut - 1] + "…"
 
 
-def _thumbnail(path: Path) -> str:
-    from PIL import Image
-
-    with decoded(path) as image:
-        picture = image.resize(_THUMBNAIL, Image.Resampling.LANCZOS)
+def _thumbnail(record: Record, people: Pictures) -> str:
+    picture = people.of(record)
+    if picture is None:
+        return ""
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)
     return _uri(buffer.getvalue(), "jpeg")

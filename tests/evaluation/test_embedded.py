@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,16 @@ import pytest
 
 from osnet.drawn.dataset import draw_dataset
 from osnet.errors import DataError, OptionError
+from osnet.evaluation.calibration import read_calibration, threshold_for
 from osnet.evaluation.embedded import evaluate_features
 from osnet.evaluation.evaluate import Evaluation, evaluate
 from osnet.inference.bulk import embed_files
 from osnet.inference.embedder import Embedder
+from osnet.inference.frames import FrameSource
 from osnet.inference.shards import embed_shards
 from osnet.inference.sources import Source
+from osnet.report.pictures import Pictures
+from tests.videos import film, sequence
 
 MODEL = "osnet_x0_25_drawn"
 
@@ -115,8 +120,7 @@ def test_people_must_be_known(people: Path, tmp_path: Path, embedder: Embedder) 
         ([], "expected either --data or --features"),
         (["--features", "out", "--data", "x"], "expected either --data or --features"),
         (["--features", "out", "--model", "osnet"], "--model does not go with --features"),
-        (["--features", "out", "--calibrate", "c.json"], "--calibrate does not go with --features"),
-        (["--features", "out", "--report", "r"], "--report does not go with --features"),
+        (["--features", "out", "--features", "b", "--calibrate", "c.json"], "--calibrate needs one model and one data"),
     ],
 )
 def test_the_command_refuses_what_needs_images(options: list[str], match: str) -> None:
@@ -136,3 +140,65 @@ def test_the_command(people: Path, tmp_path: Path, embedder: Embedder, capsys: p
     assert "osnet_x0_25_drawn.ckpt" in printed
     assert "protocol market1501, cosine distance" in printed
     assert "threshold for two images of one person" in printed
+
+
+@pytest.mark.slow
+def test_a_calibration_of_features_is_that_of_the_images(people: Path, tmp_path: Path, embedder: Embedder) -> None:
+    from osnet.cli.app import app
+
+    embed_shards(embedder, Source([people]), tmp_path / "out")
+    of_images, of_features = tmp_path / "images.json", tmp_path / "features.json"
+    words = ["eval", "-m", MODEL, "-d", str(people), "--no-cache", "--calibrate", str(of_images)]
+    app(words, standalone_mode=False)
+    shutil.rmtree(people)
+    app(["eval", "--features", str(tmp_path / "out"), "--calibrate", str(of_features)], standalone_mode=False)
+    expected, found = read_calibration(of_images), read_calibration(of_features)
+    assert [point.threshold for point in found.thresholds] == pytest.approx(
+        [point.threshold for point in expected.thresholds], abs=1e-5
+    )
+    assert replace(found, data=(), eer=0, eer_threshold=0, thresholds=()) == replace(
+        expected, data=(), eer=0, eer_threshold=0, thresholds=()
+    )
+    assert threshold_for(of_features, embedder.signature, 1e-2) == found.threshold(1e-2)
+
+
+@pytest.mark.slow
+def test_a_report_of_features_has_the_pictures_that_are_still_there(
+    people: Path, tmp_path: Path, embedder: Embedder
+) -> None:
+    from osnet.cli.app import app
+
+    embed_shards(embedder, Source([people]), tmp_path / "out")
+    words = ["eval", "--features", str(tmp_path / "out"), "--report"]
+    app([*words, str(tmp_path / "with")], standalone_mode=False)
+    page = (tmp_path / "with/report.html").read_text()
+    assert page.count("<figure") == page.count('<img src="data:image/jpeg') > 20
+    assert "cannot be shown" not in page
+    shutil.rmtree(people)
+    app([*words, str(tmp_path / "without")], standalone_mode=False)
+    page = (tmp_path / "without/report.html").read_text()
+    assert '<img src="data:image/jpeg' not in page
+    assert "pictures of people cannot be shown, such as the first: " in page
+    assert "no such file" in page
+    assert (tmp_path / "without/identities.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["frames", "video"])
+def test_a_report_of_boxes_shows_what_is_inside_them(kind: str, tmp_path: Path, embedder: Embedder) -> None:
+    frames = [np.full((64, 96, 3), 255, np.uint8) for _ in range(6)]
+    for frame in frames:
+        frame[8:48, 8:28], frame[8:48, 60:80] = (200, 0, 0), (0, 0, 200)
+    place = sequence(tmp_path / "S", frames) if kind == "frames" else film(tmp_path / "v.mp4", frames=frames)
+    lines = [
+        f"{number},{person},{left + 1},9,20,40,1,1,1\n" for number in range(1, 7) for person, left in ((1, 8), (2, 60))
+    ]
+    (tmp_path / "gt.txt").write_text("".join(lines))
+    embed_shards(embedder, FrameSource([place], tmp_path / "gt.txt"), tmp_path / "out")
+    found = evaluate_features(tmp_path / "out")
+    with Pictures(may_be_missing=False) as shown:
+        for record in (*found.query, *found.gallery):
+            picture = shown.of(record)
+            assert picture is not None
+            red, _, blue = np.asarray(picture).reshape(-1, 3).mean(axis=0)
+            assert (red > 150 and blue < 60) if record.person == 1 else (blue > 150 and red < 60)
