@@ -51,6 +51,9 @@ def synth(
         Optional[float],
         typer.Option(help="--video: error of boxes in det.txt, as a fraction of their size; default 0."),
     ] = None,
+    mp4: Annotated[
+        Optional[bool], typer.Option("--mp4", help="--video: also write an MP4 file for each camera (needs PyAV).")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw a data set of pedestrians in Market-1501's layout, or video of them in MOT format."""
@@ -65,7 +68,7 @@ def synth(
         "train_fraction": train_fraction,
         "workers": workers,
     }
-    moving = {"seconds": seconds, "fps": fps, "size": size, "misses": misses, "jitter": jitter}
+    moving = {"seconds": seconds, "fps": fps, "size": size, "misses": misses, "jitter": jitter, "mp4": mp4}
     unused = _given(stills if video else moving)
     if unused:
         option = "--" + next(iter(unused)).replace("_", "-")

@@ -8,11 +8,13 @@ import json
 import math
 import random
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from osnet.checks import check_choice, check_integer, check_number
+from osnet.checks import check_bool, check_choice, check_integer, check_number
 from osnet.drawn.camera import WORLDS, expose_frame, place_camera, to_jpeg
+from osnet.drawn.film import Film, check_mp4
 from osnet.drawn.folder import free_folder, new_folder
 from osnet.drawn.frame import Seen, Walker, draw_frame
 from osnet.drawn.person import Person, draw_crowd
@@ -96,6 +98,7 @@ def draw_video(
     world: str = "street",
     misses: float = 0.0,
     jitter: float = 0.0,
+    mp4: bool = False,
     progress: bool | None = None,
 ) -> DrawnVideo:
     """Draw `people` who walk through the views of `cameras`, and write a sequence in MOT format for each camera.
@@ -110,7 +113,7 @@ def draw_video(
     hide. A person has the same id in every camera. ``det.txt`` has ``frame,-1,left,top,width,height,confidence,-1,-1,
     -1``: the same boxes, cut at the frame's edges, of people who are visible by at least 0.3.
 
-    The same arguments give the same bytes with the same Pillow.
+    The same arguments give the same bytes with the same Pillow and PyAV.
 
     Args:
         out: folder that does not exist yet, or an empty one.
@@ -124,13 +127,18 @@ def draw_video(
         misses: fraction of the detections that are left out of ``det.txt``, 0 to 1.
         jitter: standard deviation of the error of a detection's edges, as a fraction of its width (left and right) and
             height (top and bottom), 0 to 0.5.
+        mp4: also write each camera's frames as ``camera1.mp4``, ``camera2.mp4``, ... beside its folder. Needs PyAV and
+            an even width and height.
         progress: show a bar on stderr, or a line now and then if that is no terminal; default: only a bar.
 
     Raises:
         OptionError: a value is out of range, or `out` is a file or a folder that is not empty; nothing was drawn.
+        DependencyError: `mp4` without PyAV; nothing was drawn.
         DiskError: `out` cannot be written; nothing is left.
     """
     settings = _checked(people, cameras, seconds, fps, width, height, seed, world, misses, jitter)
+    if check_bool("mp4", mp4):
+        check_mp4(settings.width, settings.height)
     final = free_folder(out)
     names = tuple(f"camera{number}" for number in range(1, settings.cameras + 1))
     boxes = detections = 0
@@ -139,7 +147,7 @@ def draw_video(
         done = 0
         for number, name in enumerate(names, 1):
             found, detected = [], []
-            for frame in _film(settings, private / name, number):
+            for frame in _film(settings, private / name, number, mp4=mp4):
                 digest.update(frame.digest)
                 found.extend(frame.truth)
                 detected.extend(frame.detected)
@@ -182,7 +190,7 @@ class _Frame:
     detected: list[str]
 
 
-def _film(settings: VideoSettings, folder: Path, number: int) -> Iterator[_Frame]:
+def _film(settings: VideoSettings, folder: Path, number: int, *, mp4: bool) -> Iterator[_Frame]:
     """Write the frames of camera `number` into the new `folder`, with empty folders for the boxes."""
     for name in ("img1", "gt", "det"):
         (folder / name).mkdir(parents=True)
@@ -192,18 +200,22 @@ def _film(settings: VideoSettings, folder: Path, number: int) -> Iterator[_Frame
     planned = walks(settings.seed, crowd, cameras, places, settings.frames / settings.fps)
     here = [walk for walk in planned if walk.camera == number]
     camera, place = cameras[number - 1], places[number - 1]
-    for frame in range(1, settings.frames + 1):
-        second = (frame - 1) / settings.fps
-        rng = stream("video", settings.seed, settings.world, number, frame)
-        scene, seen = draw_frame(settings.seed, camera, place, _walkers(here, crowd, second))
-        image = expose_frame(scene, camera, rng)
-        (folder / "img1" / f"{frame:06d}.jpg").write_bytes(to_jpeg(image, camera))
-        inside = [box for box in seen if _inside(box, place)]
-        yield _Frame(
-            hashlib.sha256(image.tobytes()).digest(),
-            [_truth(frame, box) for box in inside],
-            [line for box in inside for line in _detection(frame, box, settings, rng)],
-        )
+    path = folder.parent / f"{folder.name}.mp4"
+    with Film(path, settings.fps, settings.width, settings.height) if mp4 else nullcontext() as film:
+        for frame in range(1, settings.frames + 1):
+            second = (frame - 1) / settings.fps
+            rng = stream("video", settings.seed, settings.world, number, frame)
+            scene, seen = draw_frame(settings.seed, camera, place, _walkers(here, crowd, second))
+            image = expose_frame(scene, camera, rng)
+            if film:
+                film.add(image)
+            (folder / "img1" / f"{frame:06d}.jpg").write_bytes(to_jpeg(image, camera))
+            inside = [box for box in seen if _inside(box, place)]
+            yield _Frame(
+                hashlib.sha256(image.tobytes()).digest(),
+                [_truth(frame, box) for box in inside],
+                [line for box in inside for line in _detection(frame, box, settings, rng)],
+            )
 
 
 def _walkers(here: list[Walk], crowd: list[Person], second: float) -> list[Walker]:

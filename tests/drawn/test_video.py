@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import os
+import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -25,7 +26,8 @@ from osnet.drawn.person import draw_crowd
 from osnet.drawn.place import overlook
 from osnet.drawn.video import DrawnVideo, draw_video
 from osnet.drawn.walk import TRAVEL, walks
-from osnet.errors import DiskError, OptionError
+from osnet.errors import DependencyError, DiskError, OptionError
+from osnet.video_files import Video
 
 SMALL = {"people": 5, "cameras": 2, "seconds": 2, "fps": 5, "width": 320, "height": 180, "seed": 4, "progress": False}
 STANDING = Pose(0.0, 0.0, 0.0, ("swing", "swing"))
@@ -125,6 +127,32 @@ def test_detections_may_be_missed_and_inexact_without_another_change(small: Draw
         whole = {(line[0], -1, *line[2:6]) for line in lines(small.root / name / "gt" / "gt.txt") if line[8] == 1}
         assert len(whole) > 5
         assert whole <= seen, "without jitter, boxes that nothing hides are those of the truth"
+
+
+@pytest.mark.slow
+def test_each_camera_may_be_a_video_file_too(small: DrawnVideo, tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    drawn, again = (draw_video(tmp_path / name, **SMALL, mp4=True) for name in ("drawn", "again"))
+    digests = contents(drawn.root)
+    assert contents(again.root) == digests
+    assert {name: digest for name, digest in digests.items() if not name.endswith(".mp4")} == contents(small.root)
+    assert {"camera1.mp4", "camera2.mp4"} < digests.keys()
+    film = Video(drawn.root / "camera2.mp4")
+    assert film.frames == 10
+    for number in (1, 10):
+        with Image.open(drawn.root / "camera2" / "img1" / f"{number:06d}.jpg") as frame:
+            error = np.abs(film.frame(number).astype(int) - np.asarray(frame.convert("RGB"), int)).mean()
+        assert error < 6, "the same frame, but for two kinds of compression"
+
+
+def test_a_video_file_needs_pyav_and_even_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(DependencyError, match=r"osnet\[video\]"):
+        draw_video(tmp_path / "out", **SMALL, mp4=True)
+    monkeypatch.setitem(sys.modules, "av", object())
+    with pytest.raises(OptionError, match="expected an even width and height, found 320x181"):
+        draw_video(tmp_path / "out", **{**SMALL, "height": 181}, mp4=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_detector_that_misses_everybody_leaves_an_empty_file(tmp_path: Path) -> None:
