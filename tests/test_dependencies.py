@@ -21,6 +21,7 @@ COMES_WITH = {
     "urllib3": "requests",  # requests raises its errors
     "starlette": "fastapi",  # FastAPI is made of it
     "pydantic": "fastapi",
+    "grpc": "pymilvus",  # pymilvus raises its errors
     "mindspore_hub": "",  # the user's own; osnet.mshub serves it
 }
 
@@ -52,6 +53,7 @@ def test_what_is_imported_is_declared_and_the_reverse() -> None:
         *extras["fast"],
         *extras["onnx"],
         *extras["int8"],
+        *extras["milvus"],
         *extras["video"],
         *extras["serve"],
         *extras["mindspore"],

@@ -16,6 +16,8 @@ from osnet.errors import GalleryError, ImageError, OptionError
 from osnet.gallery.entries import check_signature, check_vectors, make_entries
 from osnet.gallery.file_store import TIMEOUT, FileStore
 from osnet.gallery.filters import make_filter
+from osnet.gallery.milvus import MilvusStore
+from osnet.gallery.milvus_address import is_address
 from osnet.gallery.store import About, Entry, Match, Receipt, Result, Row, Stats, Store
 from osnet.inference.embedder import Embedder, Signature, normalise
 from osnet.inference.images import prepare
@@ -36,17 +38,20 @@ RERANKED = 100
 
 
 class Gallery:
-    """People and their features, kept in a file.
+    """People and their features, kept in a file or on a Milvus server.
 
     Any number of threads may use one gallery, and any number of processes may open the same file: searches see every
     change of the others, and a change waits while another process writes. Every change is on the disk when the call
-    returns, or not made at all.
+    returns, or not made at all. `osnet.gallery.milvus.MilvusStore` says what is different on a server.
 
     Args:
-        where: an existing gallery; `Gallery.create` makes one.
+        where: an existing gallery, which `Gallery.create` makes: the path of a file, or an address such as
+            ``http://host:19530/people``; see `osnet.gallery.milvus_address.Address`.
         model: needed to add and search images: a model reference or an `Embedder`; None for the one that the gallery
             was made with. It must have the SHA-256 of the gallery's checkpoint. Features need no model.
-        timeout: seconds that a change waits while another process writes.
+        timeout: seconds that a change waits while another process writes, or in which a server must answer.
+        token: of a server: ``user:password`` or an API key; None takes that of the environment variable
+            ``OSNET_MILVUS_TOKEN``.
         **options: keywords of `Embedder` that do not change features (``backend``, ``device``, ``batch_size``,
             ``offline``, ...).
 
@@ -76,9 +81,15 @@ class Gallery:
         model: GalleryModel | None = None,
         *,
         timeout: float = TIMEOUT,
+        token: str | None = None,
         **options: Any,
     ) -> None:
-        self._begin(FileStore(_local(where), timeout=timeout), model, options)
+        store: Store
+        if is_address(where):
+            store = MilvusStore(str(where), token=token, timeout=timeout)
+        else:
+            store = FileStore(_local(where, token), timeout=timeout)
+        self._begin(store, model, options)
 
     def _begin(self, store: Store, model: GalleryModel | None, options: dict[str, Any]) -> None:
         self._store = store
@@ -103,16 +114,18 @@ class Gallery:
         *,
         thumbnails: tuple[int, int] | None = None,
         timeout: float = TIMEOUT,
+        token: str | None = None,
         **options: Any,
     ) -> Gallery:
         """Make a new, empty gallery and open it.
 
         Args:
-            where: path of a file that does not exist.
+            where: path of a file that does not exist, or address of a Milvus server with the name of a collection
+                that does not exist.
             model: that makes its features, for good; see `GalleryModel`. A `Signature` makes a gallery that takes
                 features only.
             thumbnails: height and width of a small picture that is kept of each entry; None keeps none.
-            timeout: as for `Gallery`.
+            timeout, token: as for `Gallery`.
             **options: keywords of `Embedder` (``precision``, ``size``, ``flip``, ``backend``, ...).
 
         Raises:
@@ -120,7 +133,7 @@ class Gallery:
             DiskError: it cannot be written.
         """
         size = None if thumbnails is None else _thumbnail_size(thumbnails)
-        path = _local(where)
+        path = None if is_address(where) else _local(where, token)
         embedder = None
         if not isinstance(model, (Signature, Embedder)):
             embedder = Embedder(model, **options)
@@ -130,8 +143,13 @@ class Gallery:
             embedder = model if isinstance(model, Embedder) else None
         signature = model if isinstance(model, Signature) else embedder.signature  # type: ignore[union-attr]
         about = About(signature, None if embedder is None else _reference(embedder), size, clock.time())
+        store: Store
+        if path is None:
+            store = MilvusStore.create(str(where), about, token=token, timeout=timeout)
+        else:
+            store = FileStore.create(path, about, timeout=timeout)
         self = cls.__new__(cls)
-        self._begin(FileStore.create(path, about, timeout=timeout), embedder, {})
+        self._begin(store, embedder, {})
         return self
 
     def add(
@@ -461,13 +479,12 @@ class Gallery:
         return [prepare(one, color=color, height=ours.height, width=ours.width).tobytes() for one in pictures]
 
 
-def _local(where: Any) -> str:
+def _local(where: Any, token: str | None) -> str:
     if not isinstance(where, (str, os.PathLike)) or not os.fspath(where):
-        raise OptionError(f"where: expected the path of a gallery, got {where!r:.80}")
-    path = os.fspath(where)
-    if "://" in path:
-        raise OptionError(f"where: expected the path of a file, got {path!r:.80}")
-    return path
+        raise OptionError(f"where: expected the path of a gallery or an address, got {where!r:.80}")
+    if token is not None:
+        raise OptionError(f"token: is for a server; {os.fspath(where)!r:.80} is the path of a file")
+    return os.fspath(where)
 
 
 def _thumbnail_size(size: Any) -> tuple[int, int]:

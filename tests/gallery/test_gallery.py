@@ -7,6 +7,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 
 import osnet
 from osnet.errors import DataError, GalleryError, ImageError, OptionError, OsnetError
+from osnet.gallery.milvus import MilvusStore
 from tests.gallery.conftest import PLAIN, SIGNATURE, NewGallery, features
 
 PEOPLE, CAMERAS = ["ann", "bob", None], ["1", "2", "3", None]
@@ -251,7 +253,7 @@ def test_entries_are_removed_by_their_age(new_gallery: NewGallery, monkeypatch: 
     gallery = new_gallery()
     now, day = time.time(), 86_400
     known = gallery.add(features(2), time=[now - 3 * day, now - day])
-    monkeypatch.setattr("osnet.gallery.gallery.clock.time", lambda: now - 4 * day)
+    monkeypatch.setattr("osnet.gallery.gallery.clock", SimpleNamespace(time=lambda: now - 4 * day))
     long_ago = gallery.add(features(2, seed=2), time=[None, now])  # without a time, when it was added counts
     monkeypatch.undo()
     assert gallery.remove(older_than="5d").ids == ()
@@ -265,7 +267,8 @@ def test_a_receipt_says_what_went(new_gallery: NewGallery) -> None:
     ids = gallery.add(features(4), identity=["b", "a", "b", None], thumbnail=[picture, picture, None, None])
     receipt = gallery.remove(identity=["a", "b"])
     assert (set(receipt.ids), receipt.identities, receipt.thumbnails) == (set(ids[:3]), ("a", "b"), 2)
-    assert (receipt.remaining, receipt.erased, receipt.to_dict()["removed"]) == (1, True, 3)
+    assert (receipt.remaining, receipt.to_dict()["removed"]) == (1, 3)
+    assert receipt.erased is not isinstance(gallery._store, MilvusStore)  # Milvus erases later
     assert gallery.remove(identity="a").ids == ()
     assert gallery.search(features(4), limit=4)[0].matches[0].entry.id == ids[3]
     with pytest.raises(GalleryError, match=f"has no entry {ids[0]}"):
@@ -294,13 +297,15 @@ def test_thumbnails(new_gallery: NewGallery, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_any_number_of_threads(new_gallery: NewGallery) -> None:
     gallery = new_gallery()
+    few = isinstance(gallery._store, MilvusStore)  # a test server is slower
     rows = features(400)
+    parts, rounds, readers_count = (2, 2, 1) if few else (4, 5, 2)
     errors: list[BaseException] = []
     stop = threading.Event()
 
     def write(part: int) -> None:
         try:
-            for start in range(0, 100, 20):
+            for start in range(0, 20 * rounds, 20):
                 some = slice(100 * part + start, 100 * part + start + 20)
                 gallery.add(rows[some], identity=str(part))
                 gallery.remove(identity=str(part), ids=gallery.add(rows[some], identity=str(part))[:5], compact=False)
@@ -316,8 +321,8 @@ def test_any_number_of_threads(new_gallery: NewGallery) -> None:
         except BaseException as error:  # noqa: BLE001 - asserted on below
             errors.append(error)
 
-    readers = [threading.Thread(target=read) for _ in range(2)]
-    writers = [threading.Thread(target=write, args=(part,)) for part in range(4)]
+    readers = [threading.Thread(target=read) for _ in range(readers_count)]
+    writers = [threading.Thread(target=write, args=(part,)) for part in range(parts)]
     for thread in (*readers, *writers):
         thread.start()
     for thread in writers:
@@ -326,8 +331,8 @@ def test_any_number_of_threads(new_gallery: NewGallery) -> None:
     for thread in readers:
         thread.join()
     assert errors == []
-    assert len(gallery) == 4 * 5 * 15
-    kept = [row for row in range(400) if row % 20 >= 5]
+    assert len(gallery) == parts * rounds * 15
+    kept = [100 * part + row for part in range(parts) for row in range(20 * rounds) if row % 20 >= 5]
     for row, result in zip(kept, gallery.search(rows[kept], limit=1)):
         assert result.matches[0].entry.identity == str(row // 100)
         assert result.matches[0].similarity == pytest.approx(1, abs=1e-5)
