@@ -58,8 +58,10 @@ def start_two(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     script = folder / "worker.py"
     script.write_text(WORKER)
     path = os.pathsep.join((str(MSRUN.parent), os.environ["PATH"]))  # msrun starts whatever `python` is
-    waits = {"MS_NODE_TIMEOUT": "10", "MS_RETRY_INTERVAL_LOWER": "1", "MS_RETRY_INTERVAL_UPPER": "1"}
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(Path(__file__).parents[2]), **waits}
+    # The scheduler waits for a dead worker for 10 s, not 30; idle threads of OpenMP do not spin.
+    faster = {"MS_NODE_TIMEOUT": "10", "MS_RETRY_INTERVAL_LOWER": "1", "MS_RETRY_INTERVAL_UPPER": "1"}
+    faster |= {"OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(Path(__file__).parents[2]), **faster}
     return subprocess.Popen(
         [*command, str(script), "train", *arguments],
         cwd=folder,
@@ -75,7 +77,7 @@ def test_two_ranks_are_one_with_the_same_global_batch_even_if_one_dies(config: T
     """One job shows both, since msrun takes so long to start and to end: one of its processes is killed after the first
     save, and what the resumed job gives is compared with one process."""
     alone = config.replace(
-        sampler="random", triplet=0, batch_size=8, epochs=3, freeze_norm=True, optimizer="sgd", learning_rate=0.01,
+        sampler="random", triplet=0, batch_size=8, epochs=2, freeze_norm=True, optimizer="sgd", learning_rate=0.01,
         eval_every=0,
     )  # fmt: skip
     expected = train(alone, tmp_path / "alone")
@@ -91,7 +93,7 @@ def test_two_ranks_are_one_with_the_same_global_batch_even_if_one_dies(config: T
     assert process.returncode != 0
     assert "exit" in output.lower()
     done = int(read_weights_file(tmp_path / "both/last.ckpt").extras["step_num"])
-    assert 1 <= done < 6
+    assert 1 <= done < 4
     for rank in (0, 1):
         (tmp_path / f"digests{rank}").unlink()
 
@@ -100,13 +102,13 @@ def test_two_ranks_are_one_with_the_same_global_batch_even_if_one_dies(config: T
     assert process.returncode == 0, output[-3000:]
     digests = [(tmp_path / f"digests{rank}").read_text().split() for rank in (0, 1)]
     assert digests[0] == digests[1]  # the same parameters after every step
-    assert len(set(digests[0])) == 6 - done
+    assert len(set(digests[0])) == 4 - done
     one, two = read_weights_file(expected.last), read_weights_file(tmp_path / "both/last.ckpt")
-    assert int(two.extras["step_num"]) == 6
+    assert int(two.extras["step_num"]) == 4
     apart = max(float(np.abs(one.arrays[name] - two.arrays[name]).max()) for name in one.arrays)
     assert apart < 1e-5
     losses = [[line["loss"] for line in _steps(folder)] for folder in (tmp_path / "alone", tmp_path / "both")]
-    assert len(losses[0]) == 6
+    assert len(losses[0]) == 4
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
