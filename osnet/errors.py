@@ -58,6 +58,13 @@ class DiskError(CacheError):
     """The disk is full or refuses to write."""
 
 
+class StoreError(OsnetError, RuntimeError):
+    """An object store does not answer, or refuses.
+
+    Not an OSError, so that no reader of files takes it for a damaged file.
+    """
+
+
 class CheckpointError(OsnetError, ValueError):
     """A file that is not a whole, well-formed checkpoint."""
 

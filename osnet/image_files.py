@@ -19,6 +19,7 @@ from osnet.errors import ImageError
 from osnet.fast_jpeg import MAX_BYTES as FAST_BYTES
 from osnet.fast_jpeg import PlainJpeg, agrees_with_pillow, plain_jpeg
 from osnet.files import open_regular
+from osnet.locations import Remote, walk
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -75,17 +76,21 @@ def list_images(folder: PathLike) -> Listing:
     return found
 
 
-def walk_images(folder: PathLike, known: set[tuple[int, int]] | None = None) -> Iterator[tuple[str, bool]]:
+def walk_images(folder: PathLike | Remote, known: set[Any] | None = None) -> Iterator[tuple[str, bool]]:
     """Yield what `list_images` lists, as path and whether it is an image, without holding more than one folder.
 
     Args:
-        folder: is walked in sorted order: the files of a folder, then its subfolders.
-        known: device and inode of folders that are left out; those that were walked are added.
+        folder: is walked in sorted order: the files of a folder, then its subfolders. It may be in an object store.
+        known: device and inode, or address, of folders that are left out; those that were walked are added.
 
     Raises:
         OSError: `folder` itself cannot be read.
+        StoreError: the object store does not answer, or refuses.
     """
     known = set() if known is None else known
+    if isinstance(folder, Remote):
+        yield from _walk_store(folder, known)
+        return
     listed: set[tuple[int, int]] = set()
     unreadable: list[OSError] = []
     for here, folders, names in os.walk(folder, onerror=unreadable.append, followlinks=True):
@@ -107,6 +112,14 @@ def walk_images(folder: PathLike, known: set[tuple[int, int]] | None = None) -> 
     for error in unreadable:
         yield error.filename, False
     known |= listed
+
+
+def _walk_store(folder: Remote, known: set[Any]) -> Iterator[tuple[str, bool]]:
+    for here, folders, names in walk(folder):
+        folders[:] = [] if here in known else sorted(filter(_is_shown, folders))
+        for name in sorted(filter(_is_shown, names)) if here not in known else ():
+            yield f"{here}/{name}", is_image_name(name)
+        known.add(here)
 
 
 def _is_shown(name: str) -> bool:
@@ -151,7 +164,7 @@ def unused(others: Sequence[Path]) -> str:
     return f"{what} not used: {shown}; image files end in {' '.join(IMAGE_SUFFIXES)}"
 
 
-def refuse_video(path: Path) -> None:
+def refuse_video(path: Path | Remote) -> None:
     """Check that `path` is not named like a video.
 
     Raises:
@@ -182,7 +195,7 @@ def decoded(
     with contextlib.ExitStack() as stack:
         if isinstance(source, (str, os.PathLike)):
             name = os.fspath(source)
-            image = stack.enter_context(_opened(Path(source), content))
+            image = stack.enter_context(_opened(Path(source)) if content is None else _of_bytes(name, content))
         else:
             name, image = "the image", source
         pixels = _pixels(image, name, max_pixels)
@@ -199,28 +212,42 @@ def decoded(
 
 
 @contextlib.contextmanager
-def _opened(path: Path, content: bytes | None) -> Iterator[Image.Image | PlainJpeg]:
+def _opened(path: Path) -> Iterator[Image.Image | PlainJpeg]:
     refuse_video(path)
     try:
-        file: Any = BytesIO(content) if content is not None else BufferedReader(cast(Any, open_regular(path)))
+        file = BufferedReader(cast(Any, open_regular(path)))
     except (OSError, ValueError) as error:
         what = "no such file" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", None) or error
         raise ImageError(f"{path}: {what}; expected an image file") from None
     with file:
-        size = os.fstat(file.fileno()).st_size if content is None else len(content)
+        size = os.fstat(file.fileno()).st_size
         if size > MAX_BYTES:
             raise ImageError(f"{path}: the file has {size:,} bytes, over {MAX_BYTES:,}; expected a crop of a person")
-        if size <= FAST_BYTES and agrees_with_pillow():
-            try:
-                plain = plain_jpeg(file.read(size))
-                file.seek(0)
-            except OSError as error:
-                raise _damaged(str(path), error) from None
-            if plain:
-                yield plain
-                return
-        with _pillow_image(file, str(path), size) as image:
+        with _image_in(file, str(path), size) as image:
             yield image
+
+
+@contextlib.contextmanager
+def _of_bytes(name: str, content: bytes) -> Iterator[Image.Image | PlainJpeg]:
+    if len(content) > MAX_BYTES:
+        raise ImageError(f"{name}: {len(content):,} bytes, over {MAX_BYTES:,}; expected a crop of a person")
+    with _image_in(BytesIO(content), name, len(content)) as image:
+        yield image
+
+
+@contextlib.contextmanager
+def _image_in(file: Any, name: str, size: int) -> Iterator[Image.Image | PlainJpeg]:
+    if size <= FAST_BYTES and agrees_with_pillow():
+        try:
+            plain = plain_jpeg(file.read(size))
+            file.seek(0)
+        except OSError as error:
+            raise _damaged(name, error) from None
+        if plain:
+            yield plain
+            return
+    with _pillow_image(file, name, size) as image:
+        yield image
 
 
 def _pillow_image(file: Any, name: str, size: int) -> Image.Image:

@@ -26,6 +26,7 @@ LAYERS: list[tuple[str, ...]] = [
             "checks",
             "variants",
             "files",
+            "locations",
             "image_files",
             "video_files",
             "fast_jpeg",

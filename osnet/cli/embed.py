@@ -23,6 +23,7 @@ from osnet.cli.options import (
     with_fetch_options,
 )
 from osnet.errors import OptionError
+from osnet.locations import is_address, location
 from osnet.progress import Progress
 
 
@@ -34,10 +35,10 @@ def add_to(app: typer.Typer) -> None:
 @with_fetch_options
 def embed(
     inputs: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="Images and folders of images; to a folder also tables, lists, .tar files, - (stdin) and video.",
+            help="Images and folders of images; to a folder also tables, lists, .tar files, - (stdin), video, s3://.",
         ),
     ],
     out: Annotated[
@@ -76,9 +77,13 @@ def embed(
     then 1; with --strict the command stops there. A folder is named with a / at its end, or exists; the same command
     again continues a run that was interrupted.
     """
-    to_folder = out.endswith(("/", os.sep)) or Path(out).is_dir()
+    to_folder = out.endswith(("/", os.sep)) or location(out).is_dir()
     if to_folder and overwrite:
         raise OptionError("--overwrite replaces a file; for new features name another folder, or remove this one")
+    if not to_folder and is_address(out):
+        raise OptionError(f"{out}: to an object store goes a folder of parts; end its name with a /: -o {out}/")
+    if boxes and any(map(is_address, inputs)):
+        raise OptionError(f"{inputs[0]}: --boxes needs a video or a folder of frames on this machine; copy it first")
     given = {"--boxes": boxes, "--part-size": part_size, "--store": store, "--shard": shard}
     if not to_folder and any(value is not None for value in given.values()):
         name = next(name for name, value in given.items() if value is not None)
@@ -89,14 +94,14 @@ def embed(
     }  # fmt: skip
     if to_folder:
         parts = {"part_size": part_size, "store": store, "shard": shard, "strict": strict}
-        return _to_folder(inputs, boxes, Path(out), model, how, parts, as_json)
+        return _to_folder(inputs, boxes, out, model, how, parts, as_json)
     return _to_file(inputs, Path(out), model, how, strict, overwrite, as_json)
 
 
 def _to_folder(
-    inputs: list[Path],
+    inputs: list[str],
     boxes: Optional[Path],
-    out: Path,
+    out_name: str,
     model: str,
     how: dict[str, Any],
     parts: dict[str, Any],
@@ -109,15 +114,16 @@ def _to_folder(
     from osnet.inference.shards import check_settings, embed_shards, parse_shard
     from osnet.inference.sources import Source
 
+    out = location(out_name)
     check_settings(parts["part_size"], parts["store"])
     parts["shard"] = (0, 1) if parts["shard"] is None else parse_shard(parts["shard"], "--shard")
-    source = FrameSource(inputs, boxes) if boxes else Source(inputs)
+    source = FrameSource([Path(name) for name in inputs], boxes) if boxes else Source(inputs)
     embedder = Embedder(model, **how)
     with Progress("embedding", "images") as progress:
         result = embed_shards(
             embedder,
             source,
-            out,
+            out_name,
             **parts,
             progress=progress,
             on_failure=lambda message: say(f"osnet: left out: {message}", err=True),
@@ -142,7 +148,7 @@ def _booleans(how: dict[str, Any]) -> dict[str, bool]:
 
 
 def _to_file(
-    inputs: list[Path], out: Path, model: str, how: dict[str, Any], strict: bool, overwrite: bool, as_json: bool
+    inputs: list[str], out: Path, model: str, how: dict[str, Any], strict: bool, overwrite: bool, as_json: bool
 ) -> int:
     from osnet.files import refuse_existing
     from osnet.image_files import find_images, unused
@@ -153,8 +159,8 @@ def _to_file(
 
     check_format(out)
     for path in inputs:
-        if is_stream(path):
-            raise OptionError(f"{path}: tables, lists, tar files and - are written to a folder: -o FOLDER/")
+        if is_address(path) or is_stream(path):
+            raise OptionError(f"{path}: tables, lists, tar files, - and object stores need a folder: -o FOLDER/")
     if not overwrite:
         refuse_existing(out)
     find_images(inputs)  # a wrong folder is said before any weights are fetched

@@ -95,7 +95,7 @@ def evaluate(
     ] = None,
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Use and keep computed features.")] = True,
     features: Annotated[
-        Optional[list[Path]],
+        Optional[list[str]],
         typer.Option(
             "--features",
             metavar="PATH",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from osnet.checks import check_choice
 from osnet.data import doctor
@@ -23,6 +23,7 @@ from osnet.inference.embedder import Signature, normalise
 from osnet.inference.feature_files import read_features
 from osnet.inference.frames import FRAME
 from osnet.inference.tables import BOX
+from osnet.locations import Location, location
 
 _COLUMNS = ("person", "camera", "split", "tracklet")
 
@@ -47,7 +48,7 @@ def evaluate_features(
     are the splits then. Images without a split are divided as `osnet.data.layouts.divide` says.
 
     Args:
-        path: what ``osnet embed`` wrote.
+        path: what ``osnet embed`` wrote, on this machine or in an object store (``s3://...``).
         metric, protocol, rerank, k1, k2, lambda_value, pool, seed: as `osnet.evaluate`.
 
     Returns:
@@ -64,8 +65,8 @@ def evaluate_features(
         check_choice("protocol", protocol, PROTOCOLS)
     if pool is not None:
         check_choice("pool", pool, POOLS)
-    source = Path(path)
-    names, features, about = read_features(source)
+    source = location(path)
+    names, features, about = read_features(str(source))
     signature = Signature.from_dict(about)
     data = _data_set(source, names, _columns(source), seed, protocol)
     findings = list(doctor.labels(data))
@@ -95,21 +96,21 @@ def evaluate_features(
     )  # fmt: skip
 
 
-def _columns(source: Path) -> dict[str, list[str]]:
+def _columns(source: Location) -> dict[str, list[str]]:
     """The columns of labels that the features have, as texts; empty cells are empty texts."""
     if not source.is_dir() and source.suffix.lower() != ".parquet":
         return {}
-    dataset = read_features(source, lazy=True)
+    dataset = read_features(str(source), lazy=True)
     there = [name for name in _COLUMNS if name in dataset.schema.names]
     table = dataset.to_table(columns=there)
     return {name: [cell_text(cell) for cell in table[name].to_pylist()] for name in there}
 
 
-def _places(source: Path, count: int) -> list[dict[str, Any]]:
+def _places(source: Location, count: int) -> list[dict[str, Any]]:
     """Box and frame of each row, where the table that was embedded has them."""
     if not source.is_dir() and source.suffix.lower() != ".parquet":
         return [{}] * count
-    dataset = read_features(source, lazy=True)
+    dataset = read_features(str(source), lazy=True)
     known = set(dataset.schema.names)
     wanted = [*(BOX if set(BOX) <= known else ()), *([FRAME] if FRAME in known else [])]
     rows = dataset.to_table(columns=wanted).to_pylist() if wanted else [{}] * count
@@ -125,7 +126,7 @@ def _box(row: dict[str, Any]) -> tuple[float, float, float, float] | None:
 
 
 def _data_set(
-    source: Path, names: Sequence[str], columns: dict[str, list[str]], seed: int, protocol: str | None
+    source: Location, names: Sequence[str], columns: dict[str, list[str]], seed: int, protocol: str | None
 ) -> DataSet:
     """A record for each name, in order."""
     if not names:
@@ -134,10 +135,10 @@ def _data_set(
     images = [image._replace(**place) for image, place in zip(images, _places(source, len(names)))]
     people, person_names = numbered([image.person for image in images])
     usual, records = divide(images, people, seed)
-    return DataSet("features", source, protocol or usual, records, person_names=person_names)
+    return DataSet("features", cast(Path, source), protocol or usual, records, person_names=person_names)
 
 
-def _of_columns(source: Path, names: Sequence[str], columns: dict[str, list[str]]) -> list[Image]:
+def _of_columns(source: Location, names: Sequence[str], columns: dict[str, list[str]]) -> list[Image]:
     empty = [""] * len(names)
     given = {name: columns.get(name, empty) for name in _COLUMNS}
     for name, person, split in zip(names, given["person"], given["split"]):
@@ -152,7 +153,7 @@ def _of_columns(source: Path, names: Sequence[str], columns: dict[str, list[str]
     ]
 
 
-def _of_names(source: Path, names: Sequence[str]) -> list[Image]:
+def _of_names(source: Location, names: Sequence[str]) -> list[Image]:
     images = []
     for name in names:
         path = Path(name)

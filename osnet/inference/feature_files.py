@@ -23,9 +23,10 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, overload
 
 import numpy as np
 
-from osnet.errors import OptionError
+from osnet.errors import OptionError, StoreError
 from osnet.escaping import cell_of_text, name_of_text, printable, text_of_cell, text_of_name
-from osnet.files import atomic_file, open_regular
+from osnet.files import atomic_file
+from osnet.locations import Location, dataset_of, location, open_file
 from osnet.variants import FEATURE_DIM
 
 if TYPE_CHECKING:
@@ -207,7 +208,8 @@ def read_features(path: str | os.PathLike[str], *, lazy: bool = False) -> Featur
     checked before it is read. (Of a ``.parquet``, that is what its footer declares.)
 
     Args:
-        path: ``.npz``, ``.parquet`` or ``.csv``, or a folder, as `osnet embed` writes them.
+        path: ``.npz``, ``.parquet`` or ``.csv``, or a folder, as `osnet embed` writes them; or the address of one in an
+            object store (``s3://...``).
         lazy: of a folder or ``.parquet`` return a `pyarrow.dataset.Dataset`, which reads nothing yet, with all columns:
             ``file``, ``feature`` (512 numbers), and those that the table of images had.
 
@@ -217,24 +219,31 @@ def read_features(path: str | os.PathLike[str], *, lazy: bool = False) -> Featur
     Raises:
         OptionError: an unknown ending, or not such a file.
         DataError: a folder that ``osnet embed`` did not write or has not finished, or a part of another checkpoint.
+        StoreError: an object store does not answer, or refuses.
     """
-    source = Path(path)
+    source = location(path)
     if source.is_dir():
         from osnet.inference.feature_folder import whole_parts
 
         parts = list(whole_parts(source))
-        return _dataset(parts) if lazy else _joined([read_features(part) for part in parts])
+        return _dataset(parts) if lazy else _joined([_read_file(part) for part in parts])
     if lazy:
         if source.suffix.lower() != ".parquet":
             raise OptionError(f"{source}: lazy=True reads a folder of parts or a .parquet file")
         return _dataset([source])
+    return _read_file(source)
+
+
+def _read_file(source: Location) -> Features:
     reader = {".npz": _read_npz, ".parquet": _read_parquet, ".csv": _read_csv}.get(source.suffix.lower())
     if reader is None:
         raise OptionError(f"{source}: expected a name ending in one of {', '.join(FORMATS)}")
     try:
-        with io.BufferedReader(open_regular(source)) as file:  # type: ignore[type-var]
+        with open_file(source) as file:
             names, features, about = reader(file)
         return [*map(name_of_text, names)], features, {key: name_of_text(value) for key, value in about.items()}
+    except StoreError:
+        raise
     except OSError as error:
         raise OptionError(f"{source}: cannot be read ({printable(error.strerror or error)})") from error
     except (
@@ -255,12 +264,13 @@ def _joined(parts: list[Features]) -> Features:
     return names, features, parts[0][2]
 
 
-def _dataset(paths: list[Path]) -> Any:
+def _dataset(paths: list[Location]) -> Any:
     import pyarrow as pa
-    import pyarrow.dataset
 
     try:
-        return pyarrow.dataset.dataset([str(path) for path in paths], format="parquet")
+        return dataset_of(paths)
+    except StoreError:
+        raise
     except (OSError, pa.ArrowException) as error:
         raise OptionError(f"{paths[0]}: not a feature file of this package ({printable(error):.300})") from error
 
@@ -271,7 +281,9 @@ class _BadFileError(Exception):
 
 def _check_size(declared: int, file: BinaryIO) -> None:
     """Names and features of a file that was compressed with reason are not much larger than the file."""
-    size = os.fstat(file.fileno()).st_size
+    place = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(place)
     if declared > _MOST_TIMES * size + _ALWAYS:
         raise _BadFileError(f"{size:,} bytes that declare to hold {declared:,}")
 

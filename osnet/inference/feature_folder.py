@@ -14,13 +14,13 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from osnet.errors import DataError, DiskError, ExistsError
+from osnet.errors import DataError, DiskError, ExistsError, StoreError
 from osnet.escaping import name_of_text, printable
-from osnet.files import atomic_file, atomic_write, is_private, open_regular, read_whole
+from osnet.files import is_private
+from osnet.locations import Location, make_folder, names_in, open_file, remove, whole_file, write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,6 +33,7 @@ MAX_PART_SIZE = 25_000
 
 _FORMAT = "osnet features 1"
 _PART = re.compile(r"part-(\d{8})\.parquet")
+_MAX_MANIFEST = 1 << 20
 _ABANDONED = 3600.0
 """Seconds after which a private file that nobody has written to was left by a process that was killed."""
 
@@ -83,7 +84,7 @@ def part_name(number: int) -> str:
     return f"part-{number:08d}.parquet"
 
 
-def read_manifest(folder: Path) -> Manifest | None:
+def read_manifest(folder: Location) -> Manifest | None:
     """The manifest in `folder`; None where there is none.
 
     Raises:
@@ -93,7 +94,8 @@ def read_manifest(folder: Path) -> Manifest | None:
     if not path.exists():
         return None
     try:
-        found = json.loads(read_whole(path, max_bytes=1 << 20))
+        with open_file(path) as file:
+            found = json.loads(file.read(_MAX_MANIFEST))
         if found.pop("format") != _FORMAT:
             raise ValueError("of another format")
         manifest = Manifest(**found)
@@ -101,6 +103,8 @@ def read_manifest(folder: Path) -> Manifest | None:
         if manifest.store not in STORES or any(type(size) is not int or size < 1 for size in sizes):
             raise ValueError("makes no sense")
         texts = {str(key): str(value) for key, value in manifest.made_with.items()}
+    except StoreError:
+        raise
     except Exception as error:  # json and the classes raise many types
         raise DataError(
             f"{path}: not a manifest of osnet embed ({printable(error):.200}); use another folder"
@@ -108,17 +112,17 @@ def read_manifest(folder: Path) -> Manifest | None:
     return Manifest(texts, manifest.part_size, manifest.store, manifest.parts)
 
 
-def begin(folder: Path, wanted: Manifest) -> Manifest:
+def begin(folder: Location, wanted: Manifest) -> Manifest:
     """The manifest of `folder`, which is made, and is written to hold `wanted`, if it is new.
 
     Raises:
         DataError: the folder holds features that were made differently, or files of others.
-        DiskError: it cannot be written.
+        DiskError, StoreError: it cannot be written.
     """
     try:
-        folder.mkdir(exist_ok=True)
-        names = [path for path in folder.iterdir() if not path.name.startswith(".")]
-        for path in folder.iterdir():
+        make_folder(folder)
+        names = [name for name in names_in(folder) if not name.startswith(".")]
+        for path in folder.iterdir() if isinstance(folder, Path) else ():
             with contextlib.suppress(FileNotFoundError):  # another process has published it
                 if is_private(path) and time.time() - path.stat().st_mtime > _ABANDONED:
                     path.unlink()
@@ -128,12 +132,12 @@ def begin(folder: Path, wanted: Manifest) -> Manifest:
     found = read_manifest(folder)
     if found is None and names:
         raise DataError(
-            f"{folder}: has {names[0].name} in it and no {MANIFEST}; expected a new or empty folder, or one that osnet "
+            f"{folder}: has {names[0]} in it and no {MANIFEST}; expected a new or empty folder, or one that osnet "
             "embed has begun"
         )
     if found is None:
         with contextlib.suppress(ExistsError):  # another process was quicker
-            atomic_write(folder / MANIFEST, wanted.text(), overwrite=False)
+            write_whole(folder / MANIFEST, wanted.text(), overwrite=False)
         found = read_manifest(folder) or wanted
     before = {**signature_part(found.made_with), "part_size": found.part_size, "store": found.store}
     now = {**signature_part(wanted.made_with), "part_size": wanted.part_size, "store": wanted.store}
@@ -158,7 +162,7 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], where: str) ->
         raise DataError(f"{where}: holds features that were made differently ({shown}); use another folder")
 
 
-def finish(folder: Path, manifest: Manifest, parts: int) -> None:
+def finish(folder: Location, manifest: Manifest, parts: int) -> None:
     """Note the number of all parts, and write `FAILED` from what the parts say.
 
     Several processes may do it at once: each writes what is there until nothing has come since, so the last one has
@@ -175,18 +179,18 @@ def finish(folder: Path, manifest: Manifest, parts: int) -> None:
             "another folder"
         )
     if manifest.parts is None:
-        atomic_write(folder / MANIFEST, Manifest(manifest.made_with, manifest.part_size, manifest.store, parts).text())
+        write_whole(folder / MANIFEST, Manifest(manifest.made_with, manifest.part_size, manifest.store, parts).text())
     numbers: list[int] | None = None
     while numbers != (numbers := part_numbers(folder)):
         _write_failed(folder, numbers)
 
 
-def part_numbers(folder: Path) -> list[int]:
+def part_numbers(folder: Location) -> list[int]:
     """Numbers of the parts that are there."""
-    return sorted(int(found[1]) for path in folder.iterdir() if (found := _PART.fullmatch(path.name)))
+    return sorted(int(found[1]) for name in names_in(folder) if (found := _PART.fullmatch(name)))
 
 
-def _write_failed(folder: Path, numbers: list[int]) -> None:
+def _write_failed(folder: Location, numbers: list[int]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -194,15 +198,15 @@ def _write_failed(folder: Path, numbers: list[int]) -> None:
     by_part = filter(None, (read_part(folder / part_name(number)).failures for number in numbers))
     first = next(by_part, None)
     if first is None:
-        (folder / FAILED).unlink(missing_ok=True)
+        remove(folder / FAILED)
         return
-    with atomic_file(folder / FAILED) as private, pq.ParquetWriter(str(private), schema, compression="zstd") as out:
+    with whole_file(folder / FAILED) as private, pq.ParquetWriter(str(private), schema, compression="zstd") as out:
         for failures in itertools.chain([first], by_part):
             columns = zip(*((one.file, one.reason, one.row) for one in failures))
             out.write_table(pa.table(list(map(list, columns)), schema=schema))
 
 
-def write_part(path: Path, rows: pa.Table, part: Part) -> None:
+def write_part(path: Location, rows: pa.Table, part: Part) -> None:
     """Write `rows` (``file``, ``feature`` and further columns) and what `part` says of them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -211,14 +215,14 @@ def write_part(path: Path, rows: pa.Table, part: Part) -> None:
     about = {f"osnet.{key}": value for key, value in part.made_with.items()}
     own = {"part.inputs": part.inputs, "part.failures": json.dumps(failures)}
     plain = [name for name in rows.column_names if name != "feature"]
-    with atomic_file(path) as private, pa.OSFile(str(private), "wb") as file:
+    with whole_file(path) as private, pa.OSFile(str(private), "wb") as file:
         pq.write_table(
             rows.replace_schema_metadata({**about, **own}), file, compression="zstd", use_dictionary=plain,
             write_statistics=plain,
         )  # fmt: skip
 
 
-def read_part(path: Path) -> Part:
+def read_part(path: Location) -> Part:
     """What the part at `path` says of itself; its features are not read.
 
     Raises:
@@ -227,11 +231,13 @@ def read_part(path: Path) -> Part:
     import pyarrow.parquet as pq
 
     try:
-        with BufferedReader(cast(Any, open_regular(path))) as file, pq.ParquetFile(file) as parquet:
+        with open_file(path) as file, pq.ParquetFile(file) as parquet:
             stored = {key.decode(): value.decode() for key, value in (parquet.schema_arrow.metadata or {}).items()}
             failures = tuple(Failure(*one) for one in json.loads(stored["part.failures"]))
             made_with = {key[6:]: name_of_text(value) for key, value in stored.items() if key.startswith("osnet.")}
             return Part(stored["part.inputs"], parquet.metadata.num_rows, failures, made_with)
+    except StoreError:
+        raise
     except Exception as error:  # pyarrow and json raise many types for bytes that make no sense
         reason = f"{type(error).__name__}: {error}" if not isinstance(error, KeyError) else f"{error} is missing"
         raise DataError(
@@ -239,7 +245,7 @@ def read_part(path: Path) -> Part:
         ) from error
 
 
-def whole_parts(folder: Path) -> Iterator[Path]:
+def whole_parts(folder: Location) -> Iterator[Location]:
     """The parts of `folder` in order.
 
     Raises:

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,7 +18,6 @@ from PIL import Image
 from osnet.checks import check_choice, check_integer
 from osnet.errors import DataError, ImageError, OptionError
 from osnet.escaping import name_of_text, text_of_name
-from osnet.image_files import MAX_BYTES
 from osnet.inference.bulk import describe
 from osnet.inference.embedder import Embedder, prefetch
 from osnet.inference.feature_folder import (
@@ -39,8 +37,9 @@ from osnet.inference.feature_folder import (
     write_part,
 )
 from osnet.inference.images import cut_boxes, prepare_boxes
-from osnet.inference.sources import Source, read_member
+from osnet.inference.sources import Source, content_of
 from osnet.inference.tables import BOX, FEATURE, FILE, HIDDEN, OFFSET, SIZE, TAR
+from osnet.locations import Location, is_address, location
 from osnet.variants import FEATURE_DIM
 
 if TYPE_CHECKING:
@@ -53,6 +52,7 @@ _BOXES_AT_ONCE = 64
 _ROWS_TOGETHER = 16  # decoded by a thread at once
 _GROUPS_AHEAD = 8  # of at most 79 rows: 60 MB of crops
 _FRAMES_AHEAD, _PIXELS = 32, 50_000_000  # of a video: frames decoded ahead, and the most pixels in them
+_REMOTE_READERS = 32  # a thread that reads from an object store waits most of the time
 _TOO_MANY = 100
 """A part of at least so many rows of which no image can be read ends the run: a disk that is gone, not bad images."""
 
@@ -122,7 +122,8 @@ def embed_shards(
     Args:
         embedder: what to embed with.
         source: the images. Each process, and each repetition, must be given the same.
-        out: a new or empty folder, or one that was begun with the same settings.
+        out: a new or empty folder, or one that was begun with the same settings; a path, or the address of a folder
+            in an object store (``s3://bucket/features``).
         part_size: rows of a part, 1 to 25,000; None for that of the folder, 10,000 where it is new.
         store: ``float32`` or ``float16``; None for that of the folder, ``float32`` where it is new.
         shard: (i, n): make the parts k with k modulo n = i only.
@@ -135,9 +136,10 @@ def embed_shards(
             image.
         DataError: `out` holds features that were made differently, or of other inputs; an input is damaged.
         OptionError, DiskError: wrong settings; `out` cannot be written.
+        StoreError: an object store does not answer, or refuses.
     """
     check_settings(part_size, store)
-    folder = Path(out)
+    folder = location(out)
     known = read_manifest(folder)
     if part_size is None:
         part_size = known.part_size if known else PART_SIZE
@@ -186,7 +188,7 @@ def embed_shards(
     return ShardResult(all_parts, computed, there, written, failed, source.ignored, tuple(source.examples))
 
 
-def _write(path: Path, rows: pa.Table, features: NDArray[np.float32], part: Part, first: int, store: str) -> None:
+def _write(path: Location, rows: pa.Table, features: NDArray[np.float32], part: Part, first: int, store: str) -> None:
     good = np.ones(len(rows), bool)
     good[[one.row - first for one in part.failures]] = False
     write_part(path, _with_features(rows, features, good, store), part)
@@ -227,9 +229,7 @@ def _features(
             name = f"{picture.name}, frame {picture.offset}"
             return cut_boxes(Image.fromarray(frame), picture.boxes, name=name, height=height, width=width)
         try:
-            content = None
-            if picture.tar:
-                content = read_member(picture.tar, picture.offset, picture.size, MAX_BYTES)
+            content = content_of(picture.name, picture.tar, picture.offset, picture.size)
             return prepare_boxes(picture.name, picture.boxes, height=height, width=width, content=content)
         except ImageError as error:
             return [error] * len(picture.rows)
@@ -245,7 +245,10 @@ def _features(
         else:
             groups, ahead = [[picture] for picture in pictures], max(1, min(_FRAMES_AHEAD, _PIXELS // video.pixels))
             work = ([(picture, _frame(video, picture.offset))] for picture in pictures)
-        for group, done_ones in zip(groups, prefetch(all_prepared, work, ahead=ahead, together=1)):
+        workers = None
+        if any(is_address(one.tar or one.name) for one in pictures):
+            workers = ahead = _REMOTE_READERS
+        for group, done_ones in zip(groups, prefetch(all_prepared, work, ahead=ahead, workers=workers, together=1)):
             for row, crop in zip((row for picture in group for row in picture.rows), done_ones):
                 if not isinstance(crop, ImageError):
                     under_way.append(row)

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from osnet.errors import DataError, ImageError
+from osnet.errors import DataError, ImageError, OptionError
 from osnet.escaping import text_of_name
-from osnet.files import open_regular
-from osnet.image_files import IMAGE_SUFFIXES, PathLike, is_image_name, refuse_video, walk_images
-from osnet.inference.tables import BOX, FILE, name_in, open_table, place_fields
+from osnet.image_files import IMAGE_SUFFIXES, MAX_BYTES, PathLike, is_image_name, refuse_video, walk_images
+from osnet.inference.tables import BOX, FILE, open_table, place_fields
+from osnet.locations import Location, Remote, is_address, join, location, open_file, read_object
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,7 +36,7 @@ _EXAMPLES = 3
 
 def is_stream(path: PathLike) -> bool:
     """Whether `path` names rows (a table, a list, a tar file, standard input) instead of being an image or a folder."""
-    return _kind(Path(path)) not in ("image", "folder")
+    return _kind(location(path)) not in ("image", "folder")
 
 
 class Source:
@@ -45,7 +45,8 @@ class Source:
     Args:
         inputs: folders (searched with their subfolders), image files, tables (``.csv``, ``.parquet``) with the column
             ``path``, lists (``.txt``, one path a line), ``.tar`` files with images in them, and ``-`` for a list on
-            standard input. Paths in a file are relative to its folder.
+            standard input. Paths in a file are relative to its folder. All but ``-`` may be in an object store
+            (``s3://bucket/folder``).
 
     Attributes:
         schema: of the rows: ``file``, the further columns of all tables, and where in a tar file an image lies.
@@ -64,7 +65,7 @@ class Source:
 
         if not inputs:
             raise ImageError("no inputs: expected folders, images, tables, lists or tar files")
-        self._inputs = [(_kind(Path(path)), Path(path)) for path in inputs]
+        self._inputs = [(_kind(place), place) for place in map(location, inputs)]
         self._named = {str(path) for kind, path in self._inputs if kind == "image"}
         self.ignored = 0
         self.examples: list[str] = []
@@ -84,7 +85,7 @@ class Source:
 
     def tables(self) -> Iterator[pa.Table]:
         """Yield all rows in order, some thousands at a time, each table with the columns of `schema`."""
-        known: set[tuple[int, int]] = set()
+        known: set[Any] = set()
         for kind, path in self._inputs:
             if kind == "table":
                 with open_table(path) as table:
@@ -109,7 +110,7 @@ class Source:
         if len(rest):
             yield rest.combine_chunks()
 
-    def _names(self, kind: str, path: Path, known: set[tuple[int, int]]) -> Iterator[str]:
+    def _names(self, kind: str, path: Location, known: set[Any]) -> Iterator[str]:
         if kind == "image":
             yield str(path)
         elif kind == "folder":
@@ -124,7 +125,7 @@ class Source:
             with _open(path) as file:
                 yield from _lines(file, str(path.parent))
 
-    def _members(self, path: Path) -> Iterator[tuple[str, int, int]]:
+    def _members(self, path: Location) -> Iterator[tuple[str, int, int]]:
         """Name, offset and size of each image in the tar file."""
         with _open(path) as file:
             count = 0
@@ -150,7 +151,7 @@ class Source:
         if len(self.examples) < _EXAMPLES:
             self.examples.append(name)
 
-    def _of_columns(self, chunks: Iterable[list[tuple[Any, ...]]], tar: Path | None = None) -> Iterator[pa.Table]:
+    def _of_columns(self, chunks: Iterable[list[tuple[Any, ...]]], tar: Location | None = None) -> Iterator[pa.Table]:
         import pyarrow as pa
 
         for chunk in chunks:
@@ -174,6 +175,31 @@ class Source:
         )
 
 
+def content_of(name: str, tar: str | None, offset: int, size: int) -> bytes | None:
+    """The bytes of an image that `Source` found in a tar file or an object store; None for a file of this machine.
+
+    Args:
+        name: of the image.
+        tar, offset, size: the tar file that it is in, and where; None for an image of its own.
+
+    Raises:
+        ImageError: it is not there, is too large or a video, or its tar file has been cut since.
+        StoreError: the object store does not answer, or refuses: the image may be good.
+    """
+    if tar is not None:
+        return read_member(tar, offset, size, MAX_BYTES)
+    if not is_address(name):
+        return None
+    try:
+        place = location(name)
+        refuse_video(place)
+        return read_object(place, limit=MAX_BYTES) if isinstance(place, Remote) else None
+    except OptionError as error:
+        raise ImageError(str(error)) from None
+    except OSError as error:
+        raise ImageError(f"{name}: {error.strerror or error}; expected an image file") from None
+
+
 def read_member(tar: str, offset: int, size: int, limit: int) -> bytes:
     """The bytes of a tar member that `Source` found.
 
@@ -182,22 +208,26 @@ def read_member(tar: str, offset: int, size: int, limit: int) -> bytes:
     """
     if size > limit:
         raise ImageError(f"{tar}: a member of {size:,} bytes, over {limit:,}; expected a crop of a person")
-    with _open(Path(tar)) as file:
-        try:
-            file.seek(offset)
-            content = file.read(size)
-        except OSError as error:
-            raise ImageError(f"{tar}: cannot be read ({error.strerror or error})") from None
+    place = location(tar)
+    try:
+        if isinstance(place, Remote):
+            content = read_object(place, limit=limit, offset=offset, size=size)
+        else:
+            with open_file(place) as file:
+                file.seek(offset)
+                content = file.read(size)
+    except OSError as error:
+        raise ImageError(f"{tar}: cannot be read ({error.strerror or error})") from None
     if len(content) < size:
         raise ImageError(f"{tar}: has been cut since it was listed; copy it again")
     return content
 
 
-def _cut(path: Path, reason: str, count: int) -> DataError:
+def _cut(path: Location, reason: str, count: int) -> DataError:
     return DataError(f"{path}: not a whole tar file ({reason}), after {count} images; copy it again")
 
 
-def _kind(path: Path) -> str:
+def _kind(path: Location) -> str:
     if str(path) == STDIN:
         return "stdin"
     if path.is_dir():
@@ -206,7 +236,7 @@ def _kind(path: Path) -> str:
     return next((kind for kind, suffixes in kinds if path.name.lower().endswith(suffixes)), "image")
 
 
-def _check(kind: str, path: Path) -> None:
+def _check(kind: str, path: Location) -> None:
     if kind == "stdin":
         return
     if kind == "folder":
@@ -217,7 +247,8 @@ def _check(kind: str, path: Path) -> None:
         except OSError as error:
             raise ImageError(f"{path}: the folder cannot be read ({error.strerror or error})") from None
     elif not path.exists():
-        raise ImageError(f"{path}: no such file or folder")
+        what = "object, folder or bucket" if isinstance(path, Remote) else "file or folder"
+        raise ImageError(f"{path}: no such {what}")
     elif kind == "packed":
         raise ImageError(f"{path}: a compressed tar file cannot be read in parts; unpack it to a .tar first")
     elif kind == "image":
@@ -226,9 +257,9 @@ def _check(kind: str, path: Path) -> None:
         _open(path).close()
 
 
-def _open(path: Path) -> BufferedReader:
+def _open(path: Location) -> BufferedReader:
     try:
-        return BufferedReader(cast(Any, open_regular(path)))
+        return open_file(path)
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from None
 
@@ -237,7 +268,7 @@ def _lines(file: Iterable[bytes], folder: str) -> Iterator[str]:
     for line in file:
         name = os.fsdecode(line.rstrip(b"\r\n"))
         if name:
-            yield name_in(folder, name)
+            yield join(folder, name)
 
 
 def _chunks(items: Iterable[Any]) -> Iterator[list[Any]]:

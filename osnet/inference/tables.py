@@ -8,12 +8,11 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BufferedReader
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from osnet.errors import DataError, OsnetError
 from osnet.escaping import name_of_text, text_of_name
-from osnet.files import open_regular
+from osnet.locations import Location, join, open_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,7 +48,7 @@ def place_fields() -> list[pa.Field]:
 
 
 @contextlib.contextmanager
-def open_table(path: Path) -> Iterator[Table]:
+def open_table(path: Location) -> Iterator[Table]:
     """Open the table at `path`; its paths are relative to its folder.
 
     Cells of a ``.csv`` stay texts, but for the box. Columns of a ``.parquet`` keep their types.
@@ -78,7 +77,7 @@ def open_table(path: Path) -> Iterator[Table]:
 
 
 @contextlib.contextmanager
-def _errors(path: Path) -> Iterator[None]:
+def _errors(path: Location) -> Iterator[None]:
     import pyarrow as pa
 
     try:
@@ -90,7 +89,7 @@ def _errors(path: Path) -> Iterator[None]:
         raise DataError(f"table {str(path)!r} cannot be read: {' '.join(reason.split()):.300}") from None
 
 
-def _csv(path: Path, stack: contextlib.ExitStack) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _csv(path: Location, stack: contextlib.ExitStack) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     import pyarrow as pa
 
     csv: Any = importlib.import_module("pyarrow.csv")
@@ -104,18 +103,18 @@ def _csv(path: Path, stack: contextlib.ExitStack) -> tuple[pa.Schema, Iterator[p
     return pa.schema([field.with_name(field.name.strip()) for field in reader.schema]), iter(reader)
 
 
-def _parquet(path: Path, stack: contextlib.ExitStack) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _parquet(path: Location, stack: contextlib.ExitStack) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     import pyarrow.parquet as pq
 
     parquet = pq.ParquetFile(_opened(path, stack))
     return parquet.schema_arrow.remove_metadata(), parquet.iter_batches(batch_size=_AT_ONCE)
 
 
-def _opened(path: Path, stack: contextlib.ExitStack) -> BufferedReader:
-    return stack.enter_context(BufferedReader(cast(Any, open_regular(path))))
+def _opened(path: Location, stack: contextlib.ExitStack) -> BufferedReader:
+    return stack.enter_context(open_file(path))
 
 
-def _check_columns(names: list[str], path: Path) -> None:
+def _check_columns(names: list[str], path: Location) -> None:
     table = f"table {str(path)!r}"
     has = f"it has {', '.join(names)}"
     if PATH not in names:
@@ -132,17 +131,12 @@ def _check_columns(names: list[str], path: Path) -> None:
         raise DataError(f"{table} has the column {taken[0]}, which the output uses for its own; rename it")
 
 
-def _names(column: pa.Array, path: Path, first: int) -> list[str]:
+def _names(column: pa.Array, path: Location, first: int) -> list[str]:
     """The column of paths as the output names them."""
     names = []
     for number, cell in enumerate(column.to_pylist(), first):
         if not isinstance(cell, (str, bytes)) or not cell:
             raise DataError(f"table {str(path)!r}, row {number}: path is empty, or not a text")
         name = os.fsdecode(cell) if isinstance(cell, bytes) else cell
-        names.append(text_of_name(name_in(str(path.parent), name_of_text(name))))
+        names.append(text_of_name(join(str(path.parent), name_of_text(name))))
     return names
-
-
-def name_in(folder: str, name: str) -> str:
-    """`name`, which is relative to `folder`, as seen from here."""
-    return name if folder in ("", ".") else os.path.join(folder, name)  # noqa: PTH118 - speed

@@ -404,5 +404,5 @@ def test_streams_go_to_folders_only(tmp_path: Path) -> None:
     from osnet.cli.app import app
 
     (tmp_path / "t.csv").write_text("path\n")
-    with pytest.raises(OptionError, match=r"t\.csv: tables, lists, tar files and - are written to a folder"):
+    with pytest.raises(OptionError, match=r"t\.csv: tables, lists, tar files, - and object stores need a folder"):
         app(["embed", str(tmp_path / "t.csv"), "-o", str(tmp_path / "f.npz")], standalone_mode=False)
