@@ -6,7 +6,7 @@ MODEL ?=
 INSTALL ?=
 SECONDS ?= 60
 
-.PHONY: demo demo-weights test quick lint format bench fuzz interop clean
+.PHONY: demo demo-page demo-weights test quick lint format bench fuzz interop clean
 
 $(VENV)/.base: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,12 @@ $(VENV)/.bench: $(VENV)/.dev
 # make demo MODEL=my.ckpt, or OSNET_MIRROR=https://... make demo
 demo: $(VENV)/.base
 	$(BIN)/osnet demo $(if $(MODEL),--model $(MODEL))
+
+# The page of a gallery of drawn people, in your browser; PORT=0 takes a free port.
+PORT ?= 8765
+demo-page: $(VENV)/.base
+	$(BIN)/pip install --quiet -e '.[serve]'
+	$(BIN)/osnet serve --demo --port $(PORT)
 
 # The built-in checkpoint osnet_x0_25_drawn, from scratch, in three sizes; goes on wherever it was stopped.
 DRAWN = build/drawn

@@ -1,13 +1,20 @@
 """``osnet serve``: a gallery over HTTP, and its page."""
 
 import os
+import tempfile
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from osnet.cli.demo import BUILT_IN
 from osnet.cli.options import Backend, say, with_fetch_options
 from osnet.errors import DependencyError, OptionError
+
+if TYPE_CHECKING:
+    from osnet.gallery.gallery import Gallery
 
 TOKEN = "OSNET_TOKEN"  # noqa: S105 - the name of the variable that has it
 
@@ -45,6 +52,9 @@ def serve(
     ] = None,
     max_mb: Annotated[int, typer.Option("--max-mb", help="Megabytes of a picture.")] = 16,
     max_megapixels: Annotated[int, typer.Option("--max-megapixels", help="Megapixels of a picture.")] = 50,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Draw people, enrol them in a gallery for this run only, and serve it.")
+    ] = False,
     *,
     fetch: dict[str, Any],
 ) -> None:
@@ -54,6 +64,7 @@ def serve(
     requests are answered first.
     """
     try:
+        from osnet.server.drawn_people import calibrate_drawn
         from osnet.server.run import Server
         from osnet.server.settings import Settings
     except ImportError as error:
@@ -62,15 +73,33 @@ def serve(
         ) from error
     from osnet.gallery.gallery import Gallery
 
-    if gallery is None:
-        raise OptionError("expected a gallery: osnet serve people.gallery")
+    if (gallery is None) != demo:
+        raise OptionError("expected a gallery, or --demo: osnet serve people.gallery, osnet serve --demo")
     settings = Settings(
         host=host, port=port, token=os.environ.get(TOKEN, ""), allow_hosts=tuple(allow_name or ()),
         calibration=calibration, audit=audit, read_only=read_only, max_bytes=max_mb << 20,
         max_pixels=max_megapixels * 1_000_000,
     )  # fmt: skip
-    opened = Gallery(gallery, model, backend=backend, **fetch)
-    Server(opened, settings, lambda address: _say_where(address, settings, str(gallery))).run()
+    with tempfile.TemporaryDirectory(prefix="osnet-demo-") as folder:
+        if demo:
+            opened = _drawn_gallery(Path(folder) / "drawn people", model or BUILT_IN, backend, fetch)
+            if calibration is None and find_spec("numba"):  # of the extra eval
+                calibrate_drawn(opened, Path(folder) / "calibration.json")
+                settings = replace(settings, calibration=Path(folder) / "calibration.json")
+        else:
+            opened = Gallery(gallery, model, backend=backend, **fetch)  # type: ignore[arg-type]
+        name = Path(opened.where).name if demo else opened.where
+        Server(opened, settings, lambda address: _say_where(address, settings, name)).run()
+
+
+def _drawn_gallery(path: Path, model: str, backend: str, fetch: dict[str, Any]) -> "Gallery":
+    from osnet.gallery.gallery import Gallery
+    from osnet.server.drawn_people import NAMES, enrol
+
+    say(f"Drawing {len(NAMES)} people ...")
+    gallery = Gallery.create(path, model, thumbnails=(128, 64), backend=backend, **fetch)
+    enrol(gallery)
+    return gallery
 
 
 def _say_where(address: str, settings: Any, gallery: str) -> None:

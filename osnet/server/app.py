@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from osnet._version import __version__
 from osnet.errors import DataError, DiskError, GalleryError, ImageError, LockError, OptionError
 from osnet.gallery.gallery import Gallery
-from osnet.server import schemas
+from osnet.server import drawn_people, schemas
 from osnet.server.batching import BusyError
 from osnet.server.guard import PICTURES, Guard, RefusalError, client_of
 from osnet.server.metrics import Metrics
@@ -137,6 +137,7 @@ def create_app(gallery: Gallery, settings: Optional[Settings] = None) -> FastAPI
     _add_pictures(app, work)
     _add_entries(app, work)
     _add_status(app, work)
+    _add_drawn(app, work)
     _add_page(app)
 
     def full(path: str, client: str) -> None:
@@ -286,6 +287,32 @@ def _add_status(app: FastAPI, work: Work) -> None:
         """Figures for Prometheus."""
         await work.read(work.measure)
         return Response(generate_latest(work.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_drawn(app: FastAPI, work: Work) -> None:
+    @app.get("/api/drawn", response_model=schemas.Drawn, responses=_also(), tags=["drawn people"])
+    async def drawn() -> Response:
+        """What there is to try the gallery with."""
+        labels = [sample.label for sample in await work.draw(drawn_people.samples)]
+        return _json({"samples": labels, "enrolled": await work.has_drawn()})
+
+    @app.get(
+        "/api/drawn/{number}", response_class=Response, tags=["drawn people"],
+        responses={**_also((404, "No such picture.")), 200: {"description": "It.", "content": {"image/jpeg": {}}}},
+    )  # fmt: skip
+    async def sample(number: Annotated[int, Path(ge=0, le=99)]) -> Response:
+        """A picture of a drawn person to search for."""
+        found = await work.draw(drawn_people.samples)
+        return Response(_found(found[number] if number < len(found) else None).content, media_type="image/jpeg")
+
+    @app.post("/api/drawn", response_model=schemas.EnrolledDrawn, status_code=201, tags=["drawn people"],
+              responses=_also((409, "The gallery is not empty.")))  # fmt: skip
+    async def enrol_drawn(request: Request) -> Response:
+        """Enrol drawn people into an empty gallery, with the attribute `drawn`."""
+        ids = await work.enrol_drawn(client_of(request.scope))
+        if ids is None:
+            raise HTTPException(409, "the gallery is not empty; drawn people go into an empty one only")
+        return _json({"ids": ids}, 201)
 
 
 _KINDS = {

@@ -143,6 +143,19 @@ class About(BaseModel):
     max_pixels: int
 
 
+class Drawn(BaseModel):
+    """Drawn pictures to search for."""
+
+    samples: list[str] = Field(description="What each of them shows.")
+    enrolled: bool = Field(description="Whether drawn people are in the gallery.")
+
+
+class EnrolledDrawn(BaseModel):
+    """The entries of drawn people."""
+
+    ids: list[str]
+
+
 class Status(BaseModel):
     """``ok`` or ``ready``."""
 

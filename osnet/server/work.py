@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from osnet.evaluation.calibration import read_calibration
 from osnet.gallery.gallery import Gallery
 from osnet.gallery.store import Entry, Receipt, Result
+from osnet.server import drawn_people
 from osnet.server.audit import Audit
 from osnet.server.batching import Batcher, BusyError
 from osnet.server.metrics import Metrics
@@ -55,6 +56,7 @@ class Work:
         cores = max(1, min(8, os.cpu_count() or 1))
         self._decoders = ThreadPoolExecutor(cores, thread_name_prefix="osnet-decode")
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="osnet-read")
+        self._artist = ThreadPoolExecutor(1, thread_name_prefix="osnet-draw")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="osnet-write")
         self._writes = 0
 
@@ -65,7 +67,7 @@ class Work:
     def stop(self) -> None:
         """Finish what was begun, then close the gallery."""
         self.batcher.stop()
-        for pool in (self._decoders, self._readers, self._writer):
+        for pool in (self._decoders, self._readers, self._artist, self._writer):
             pool.shutdown()
         self.gallery.close()
         self.audit.close()
@@ -170,6 +172,27 @@ class Work:
         self.metrics.entries.set(stats.entries)
         self.metrics.identities.set(stats.identities)
         self.metrics.waiting.set(self.batcher.waiting)
+
+    async def draw(self, work: Callable[[], T]) -> T:
+        """The result of something that draws."""
+        return await self._in(self._artist, work)
+
+    async def has_drawn(self) -> bool:
+        """Whether drawn people are in the gallery."""
+        return bool(await self.read(lambda: list(self.gallery.list(where=drawn_people.DRAWN, limit=1))))
+
+    async def enrol_drawn(self, client: str) -> list[str] | None:
+        """Add drawn people to an empty gallery: their ids; None where it is not empty."""
+
+        def enrol() -> list[str] | None:
+            if list(self.gallery.list(limit=1)):
+                return None
+            ids = drawn_people.enrol(self.gallery)
+            self.audit.write("enrol", client, ids=ids, identity="drawn people")
+            self.metrics.enrolled.inc(len(ids))
+            return ids
+
+        return await self._write(enrol)
 
     async def read(self, work: Callable[[], T]) -> T:
         """The result of something that reads the gallery."""

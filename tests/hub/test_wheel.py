@@ -30,6 +30,9 @@ def test_the_wheel_holds_every_card(tmp_path: Path) -> None:
         for card in list_cards():
             name = f"osnet/hub/cards/{card.uid}.md"
             assert archive.read(name) == (CARDS / f"{card.uid}.md").read_bytes()
+        page = {path.name for path in (ROOT / "osnet" / "server" / "page").iterdir()}
+        assert {"index.html", "page.css", "main.js", "icon.svg"} <= page
+        assert {name.rpartition("/")[2] for name in archive.namelist() if "server/page/" in name} == page
         weights = list(CARDS.rglob("*.ckpt"))
         assert [path.stem for path in weights] == ["osnet_x0_25_drawn"]
         for path in weights:

@@ -277,6 +277,7 @@ def test_the_schema_documents_every_route_and_error(client: httpx.Client) -> Non
     schema = client.get("/openapi.json").json()
     assert set(schema["paths"]) == {
         "/api/embed", "/api/search", "/api/search/feature", "/api/entries", "/api/entries/{id}", "/api/gallery",
+        "/api/drawn", "/api/drawn/{number}",
         "/api/entries/{id}/thumbnail", "/api/entries/{id}/similar", "/api/people", "/health", "/ready", "/metrics",
     }  # fmt: skip
     for path, methods in schema["paths"].items():

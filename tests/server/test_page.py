@@ -1,0 +1,184 @@
+"""The page in headless chromium, against a real server."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import osnet
+from osnet.gallery.gallery import Gallery
+from osnet.server.drawn_people import samples
+from tests.server.conftest import Serve
+
+playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; install Debian's package chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"] if os.getuid() == 0 else [])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser: Any, client: httpx.Client) -> Iterator[Any]:
+    """The page of the server; requests to anything else and errors in the console fail the test."""
+    context = browser.new_context()
+    found = context.new_page()
+    wrong: list[str] = []
+    own = str(client.base_url)
+    found.on("request", lambda request: request.url.startswith((own, "blob:")) or wrong.append(request.url))
+    found.on("pageerror", lambda error: wrong.append(str(error)))
+    found.on(
+        "console", lambda message: message.type == "error" and "422" not in message.text and wrong.append(message.text)
+    )
+    found.set_default_timeout(15_000)
+    found.goto(own)
+    yield found
+    context.close()
+    assert wrong == []
+
+
+@pytest.fixture
+def client(serve: Serve, embedder: osnet.Embedder, tmp_path: Path) -> httpx.Client:
+    Gallery.create(tmp_path / "new.gallery", embedder, thumbnails=(128, 64)).close()
+    return serve(gallery=tmp_path / "new.gallery")
+
+
+def test_from_an_empty_gallery_to_answers_enrolling_and_removing(
+    page: Any, client: httpx.Client, tmp_path: Path
+) -> None:
+    page.get_by_role("button", name="Try it with drawn people").click()
+    page.get_by_role("button", name="Ada").wait_for()
+    assert client.get("/api/gallery").json()["entries"] == 36
+    picture = tmp_path / "somebody.jpg"
+    picture.write_bytes(samples()[0].content)
+    page.locator("#file").set_input_files(picture)
+    page.locator(".shot img").first.wait_for()
+    assert page.locator(".group h3").first.text_content() == "Ada"
+    page.locator("#threshold").fill("0.99")  # nobody reaches it
+    assert "Nobody in the gallery reaches 0.99" in page.locator("#status").text_content()
+    page.locator("#threshold").fill("0.1")
+    assert page.locator(".group.best h3").text_content() == "Ada"
+
+    page.get_by_role("button", name="Enrol this person").click()
+    page.get_by_label("Name or number").fill("<b>Zoe</b>")
+    page.get_by_role("button", name="Enrol", exact=True).click()
+    page.get_by_text("is enrolled").wait_for()
+    page.locator(".group h3", has_text="<b>Zoe</b>").wait_for()  # text, not HTML
+    assert client.get("/api/gallery").json()["entries"] == 37
+    page.get_by_role("button", name="Undo").last.click()
+    page.locator(".group h3", has_text="Zoe").wait_for(state="detached")
+    assert client.get("/api/gallery").json()["entries"] == 36
+
+    page.get_by_role("button", name="Remove person Ada").click()
+    page.get_by_role("button", name="Keep").click()
+    assert page.locator(".group h3", has_text="Ada").count() == 1
+    page.get_by_role("button", name="Remove person Ada").click()
+    page.locator("#ask-dialog-yes").click()
+    page.locator(".group h3", has_text="Ada").wait_for(state="detached")
+    page.get_by_role("button", name="Undo").last.click()
+    page.locator(".group h3", has_text="Ada").wait_for()
+    assert client.get("/api/gallery").json()["entries"] == 36
+    page.get_by_role("button", name="Remove person Ada").click()
+    page.locator("#ask-dialog-yes").click()
+    page.goto("about:blank")  # who leaves does not undo
+    for _ in range(50):
+        if client.get("/api/gallery").json()["entries"] == 33:
+            break
+        page.wait_for_timeout(100)
+    assert client.get("/api/gallery").json()["identities"] == 11
+
+
+def test_a_box_on_a_photo_by_mouse_and_by_keys_and_paste(page: Any, client: httpx.Client) -> None:
+    client.post("/api/drawn")
+    page.reload()
+    page.locator("#sample-list img").last.wait_for()
+    with page.expect_request("**/api/search**") as asked:
+        page.locator("#sample-list button").last.click()
+    assert "box=" not in asked.value.url
+    page.locator(".shot img").first.wait_for()
+    area = page.locator("#canvas").bounding_box()
+    with page.expect_request("**/api/search**") as asked:
+        page.mouse.move(area["x"] + area["width"] * 0.25, area["y"] + 4)
+        page.mouse.down()
+        page.mouse.move(area["x"] + area["width"] * 0.5, area["y"] + area["height"] - 4)
+        page.mouse.up()
+    corners = [int(value) for value in httpx.URL(asked.value.url).params["box"].split(",")]
+    assert corners[0] == pytest.approx(160, abs=4)  # of 640
+    assert corners[2] == pytest.approx(320, abs=4)
+    page.get_by_role("button", name="Use all of it").click()
+    page.locator("#canvas").focus()
+    page.keyboard.press("Enter")
+    with page.expect_request("**/api/search**") as asked:
+        page.keyboard.press("ArrowRight")
+    assert httpx.URL(asked.value.url).params["box"] == "176,50,496,350"
+    content = base64.b64encode(samples()[5].content).decode()
+    page.evaluate(
+        """(content) => {
+            const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0));
+            const data = new DataTransfer();
+            data.items.add(new File([bytes], "pasted.jpg", { type: "image/jpeg" }));
+            window.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data }));
+        }""",
+        content,
+    )
+    page.get_by_text("seems not to be enrolled").wait_for()
+
+
+def test_an_error_is_shown_to_people(page: Any, client: httpx.Client) -> None:
+    client.post("/api/drawn")
+    page.reload()
+    page.get_by_role("button", name="Ada").wait_for()
+    page.locator("#file").set_input_files({"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"no picture"})
+    page.get_by_text("This is not a picture that the browser can show").wait_for()
+    page.locator("summary").click()
+    page.get_by_label("Since").fill("2030-01-02T00:00")
+    page.get_by_label("Until").fill("2030-01-01T00:00")
+    page.locator("#sample-list button").first.click()
+    page.locator("#problem", has_text="expected since < until").wait_for()
+
+
+def test_the_keyboard_alone_reaches_a_person(page: Any, client: httpx.Client) -> None:
+    client.post("/api/drawn")
+    page.reload()
+    page.get_by_role("button", name="Ada").wait_for()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if "Ada" in page.evaluate("document.activeElement.textContent"):
+            break
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Similar to Ada").wait_for()
+    assert page.locator(".group h3").first.text_content() == "Ada"
+
+
+def test_a_token_comes_with_the_address_or_is_asked_for(
+    browser: Any, serve: Serve, people: Path, embedder: osnet.Embedder
+) -> None:
+    token = "t" * 20
+    client = serve(token=token)
+    page = browser.new_page()
+    page.set_default_timeout(15_000)
+    page.goto(f"{client.base_url}#token={token}")
+    page.get_by_role("button", name="0002").wait_for()
+    assert token not in page.url
+    page.close()
+    page = browser.new_page()
+    page.goto(str(client.base_url))
+    page.get_by_role("textbox", name="Token").fill(token)
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="0002").wait_for()
+    page.close()
