@@ -40,12 +40,14 @@ class FeatureRows(NamedTuple):
         signature: what all features were made with.
         columns: further columns of N values, such as ``person`` or the box ``x1``, ``y1``, ``x2``, ``y2``; None where a
             file has none.
+        counts: rows of each file or folder, in order.
     """
 
     names: tuple[str, ...]
     features: npt.NDArray[np.float32]
     signature: Signature
     columns: Mapping[str, Sequence[Any]]
+    counts: tuple[int, ...] = ()
 
 
 def read_together(paths: Sequence[str | os.PathLike[str]]) -> FeatureRows:
@@ -93,7 +95,7 @@ def read_together(paths: Sequence[str | os.PathLike[str]]) -> FeatureRows:
     if first is None or len(names) < 2:
         where = ", ".join(map(str, paths))
         raise DataError(f"{where}: expected the features of at least 2 images, got {len(names)}")
-    return FeatureRows(tuple(names), np.concatenate(parts), first, columns)
+    return FeatureRows(tuple(names), np.concatenate(parts), first, columns, tuple(map(len, parts)))
 
 
 def _further_columns(path: Path) -> dict[str, list[Any]]:

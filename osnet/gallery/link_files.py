@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,40 @@ import numpy.typing as npt
 
 from osnet._version import __version__
 from osnet.checks import check_number
-from osnet.data.records import DISTRACTOR
 from osnet.data.tables import cell_text
 from osnet.errors import DataError, OptionError
-from osnet.evaluation.feature_tables import FeatureRows, known_persons, write_table
+from osnet.evaluation.feature_tables import PERSON, FeatureRows, known_persons, read_together, write_table
 from osnet.evaluation.linking import Bounds, IdentityScores, Pairs, Tracks, link, make_tracks, score_identities
 from osnet.gallery.filters import seconds
 
 CAMERA, TIME, FRAME, TRACK, IDENTITY = "camera", "time", "frame", "track", "identity"
+
+
+def read_tracks(paths: Sequence[str | os.PathLike[str]]) -> FeatureRows:
+    """Read feature files of one or several cameras.
+
+    Args:
+        paths: files and folders that `osnet embed` wrote. If none of them has a column ``camera``, each is one camera,
+            which is called after it.
+
+    Returns:
+        All of their rows, in order, with a column ``camera``.
+
+    Raises:
+        OptionError: not a feature file, or two files of the same name without a column ``camera``.
+        DataError: as `osnet.evaluation.feature_tables.read_together`.
+    """
+    rows = read_together(paths)
+    if CAMERA in rows.columns:
+        return rows
+    names = [Path(path).name if Path(path).is_dir() else Path(path).stem for path in paths]
+    if len(set(names)) < len(names):
+        raise OptionError(
+            f"expected a file or folder for each camera, each with a name of its own, or a column {CAMERA}, got "
+            f"{', '.join(names)}"
+        )
+    cameras = [name for name, count in zip(names, rows.counts) for _ in range(count)]
+    return rows._replace(columns={**rows.columns, CAMERA: cameras})
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +57,7 @@ class Links:
         rows: the images and their features.
         tracks: that they form.
         identities: int64 (N,), the person of each row, numbered from 0 by first appearance.
-        scores: against the true persons, if they are known.
+        scores: against the true persons; None if not asked for.
         threshold: as used.
     """
 
@@ -60,19 +87,21 @@ def link_features(
     rows: FeatureRows,
     threshold: float,
     *,
-    track: str = TRACK,
+    track: str | None = None,
+    score: bool = False,
     fps: float | None = None,
     split: float | None = None,
     overlapping: Pairs = (),
     travel: Bounds | None = None,
 ) -> Links:
-    """Find out which tracks show one person, and score that where the persons are known.
+    """Find out which tracks show one person.
 
     Args:
-        rows: of `osnet.evaluation.feature_tables.read_together`, with the columns ``camera``, ``time`` (seconds, a
+        rows: of `read_tracks`, with the columns ``camera``, ``time`` (seconds, a
             moment, or ISO 8601 text) or else ``frame``, and `track`. The clocks of all cameras must agree.
         threshold: as `osnet.evaluation.linking.link` has it.
-        track: column with the track; ``person`` where persons are known within each camera.
+        track: column with the track; None for ``track``, or where there is none, ``person``.
+        score: compare with the column ``person``, which must have the true person of each row.
         fps: frames in a second, for rows without ``time``; needed with `split` and `travel`.
         split: as `osnet.evaluation.linking.make_tracks` has it.
         overlapping, travel: as `osnet.evaluation.linking.link` has them.
@@ -86,11 +115,13 @@ def link_features(
     """
     cameras = _column(rows, CAMERA, _text)
     times = _times(rows, fps, "--travel" if travel else "--split" if split else None)
+    track = track or (TRACK if TRACK in rows.columns or PERSON not in rows.columns else PERSON)
     tracks = make_tracks(rows.features, cameras, times, _column(rows, track, _text), split=split)
+    persons = known_persons(rows) if score else None
+    if score and persons is None:
+        raise _missing(rows, PERSON)
     identities = link(tracks, threshold, overlapping=overlapping, travel=travel)[tracks.of_row]
-    persons = known_persons(rows)
-    known = persons is not None and (persons > DISTRACTOR).any()
-    return Links(rows, tracks, identities, score_identities(identities, persons) if known else None, threshold)
+    return Links(rows, tracks, identities, score_identities(identities, persons) if score else None, threshold)
 
 
 def _times(rows: FeatureRows, fps: float | None, user: str | None) -> Sequence[float]:

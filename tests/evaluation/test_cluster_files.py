@@ -85,11 +85,12 @@ def test_persons_are_known_if_every_name_says_them() -> None:
 def test_several_files_of_one_signature(tmp_path) -> None:
     rows = features()
     paths = [write(tmp_path / "a.npz", NAMES[:2], rows[:2]), write(tmp_path / "b.parquet", NAMES[2:], rows[2:])]
-    names, found, signature, columns = read_together(paths)
+    names, found, signature, columns, counts = read_together(paths)
     assert names == tuple(NAMES)
     np.testing.assert_array_equal(found, rows)
     assert signature == SIGNATURE
     assert columns == {}
+    assert counts == (2, 3)
 
 
 def test_columns_of_a_parquet_file_travel_with_the_rows(tmp_path) -> None:

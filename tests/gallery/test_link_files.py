@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,8 +12,9 @@ import pytest
 
 from osnet.errors import DataError, ExistsError, OptionError
 from osnet.evaluation.feature_tables import FeatureRows
-from osnet.gallery.link_files import Links, link_features, write_links
+from osnet.gallery.link_files import Links, link_features, read_tracks, write_links
 from osnet.inference.embedder import Signature
+from osnet.inference.feature_files import feature_writer
 from osnet.variants import FEATURE_DIM
 
 SIGNATURE = Signature("osnet_x0_25", "ab" * 32, "fp32", 256, 128, True, False, "1")
@@ -33,16 +35,18 @@ def rows(**columns: list) -> FeatureRows:
 
 
 def test_tracks_are_linked_and_scored() -> None:
-    found = link_features(rows(person=PERSONS), 0.5)
+    found = link_features(rows(person=PERSONS), 0.5, score=True)
     assert found.identities.tolist() == [0, 0, 0, 0, 1, 1]
     assert found.scores.idf1 == 1
     summary = found.to_dict()
     assert (summary["rows"], summary["tracks"], summary["cameras"]) == (6, 3, 2)
     assert (summary["identities"], summary["in_several_cameras"]) == (2, 1)
-    alone = link_features(rows(person=PERSONS), 1)
+    alone = link_features(rows(person=PERSONS), 1, score=True)
     assert alone.identities.tolist() == [0, 0, 2, 2, 1, 1]
     assert alone.scores.idf1 == 4 / 6
-    assert link_features(rows(), 0.5).scores is None
+    assert link_features(rows(person=PERSONS), 0.5).scores is None
+    with pytest.raises(DataError, match="no column person"):
+        link_features(rows(), 0.5, score=True)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +78,19 @@ def test_frames_count_where_there_is_no_time() -> None:
 
 
 def test_persons_may_be_the_tracks_of_each_camera() -> None:
-    found = link_features(rows(track=[], person=PERSONS), 0.5, track="person", split=10)
+    found = link_features(rows(track=[], person=PERSONS), 0.5, split=10)
     assert found.tracks.of_row.tolist() == [0, 0, 3, 3, 1, 2]
+
+
+def test_files_without_cameras_are_a_camera_each(tmp_path: Path) -> None:
+    for name in ("north", "south"):
+        found = rows()
+        with feature_writer(tmp_path / f"{name}.csv", SIGNATURE.to_dict()) as writer:
+            writer.write(found.names[:2], found.features[:2])
+    paths = [tmp_path / "north.csv", tmp_path / "south.csv"]
+    assert read_tracks(paths).columns["camera"] == ["north", "north", "south", "south"]
+    with pytest.raises(OptionError, match="a name of its own, or a column camera, got north, north"):
+        read_tracks([paths[0], paths[0]])
 
 
 @pytest.mark.parametrize(
