@@ -19,7 +19,7 @@ import typer
 
 from osnet import progress
 from osnet._version import __version__
-from osnet.cli import bench, checkpoints, cluster, demo, embed, evaluate, export, hub, link, models, serve, train
+from osnet.cli import bench, checkpoints, cluster, demo, embed, evaluate, export, gallery, hub, models, serve, train
 from osnet.cli.options import NOBODY_READS, say
 from osnet.errors import OsnetError
 from osnet.escaping import printable
@@ -30,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for group in (models, checkpoints, embed, export, bench, evaluate, cluster, hub, train, demo, serve, link):
+for group in (models, checkpoints, embed, export, bench, evaluate, cluster, gallery, hub, train, demo, serve):
     group.add_to(app)
 
 

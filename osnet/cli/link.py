@@ -9,16 +9,6 @@ from osnet.cli.options import AsJson, Overwrite, print_json, say
 from osnet.errors import OptionError
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the group ``gallery``."""
-    groups = {group.name: group.typer_instance for group in app.registered_groups}
-    group = groups.get("gallery")
-    if group is None:
-        group = typer.Typer(help="Keep people: enrol, search and remove them.", no_args_is_help=True)
-        app.add_typer(group, name="gallery")
-    group.command("link")(link)
-
-
 def link(
     features: Annotated[
         list[Path],

@@ -43,7 +43,7 @@ _AT_ONCE = 2048
 
 _SCHEMA = """
 CREATE TABLE about (content TEXT NOT NULL, checksum INTEGER NOT NULL);
-CREATE TABLE removals (count INTEGER NOT NULL);
+CREATE TABLE removals (count INTEGER NOT NULL, erased INTEGER NOT NULL);
 CREATE TABLE entries (
     row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, identity TEXT, camera TEXT, time REAL, source TEXT,
     box TEXT, attributes TEXT, added REAL NOT NULL, checksum INTEGER NOT NULL
@@ -112,7 +112,7 @@ class FileStore:
                     new.execute(f"PRAGMA user_version = {FORMAT}")
                     new.executescript(_SCHEMA)
                     new.execute("INSERT INTO about VALUES (?, ?)", (content, zlib.crc32(content.encode())))
-                    new.execute("INSERT INTO removals VALUES (0)")
+                    new.execute("INSERT INTO removals VALUES (0, 0)")
             except sqlite3.Error as error:
                 raise DiskError(
                     f"cannot write {os.fspath(path)!r}: {error}; expected a folder with room to write in"
@@ -214,8 +214,8 @@ class FileStore:
             if rows:
                 database.execute("UPDATE removals SET count = count + 1")
             remaining = database.execute("SELECT count(*) FROM entries").fetchone()[0]
-        erased = False
-        if rows:
+            erased = database.execute("SELECT count = erased FROM removals").fetchone()[0] == 1
+        if not erased:
             with contextlib.suppress(DiskError, LockError):  # what was asked for is removed; the receipt says the rest
                 if compact:
                     erased = self.compact()
@@ -228,15 +228,19 @@ class FileStore:
             identities=tuple(sorted({row[2] for row in rows if row[2] is not None})),
             thumbnails=thumbnails,
             remaining=remaining,
-            erased=erased or not rows,
+            erased=erased,
         )
 
     def compact(self) -> bool:
         # secure_delete overwrites what is deleted, but a page may keep a copy of a row that had been moved from it
         with self._write_lock, self._errors():
             self._check_open()
+            count = self._writer.execute("SELECT count FROM removals").fetchone()[0]
             self._writer.execute("VACUUM")
-        return self._empty_log()
+            done = self._empty_log()
+            if done:
+                self._writer.execute("UPDATE removals SET erased = max(erased, ?)", (count,))
+            return done
 
     def stats(self) -> Stats:
         with self._reading() as database:

@@ -158,6 +158,15 @@ def seconds(name: str, value: Any) -> float:
     return check_number(name, value, least=-1e11, most=1e11)
 
 
+def time_text(value: float) -> str:
+    """Seconds since 1970 as ISO 8601 text in UTC."""
+    moment = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+    try:
+        return (moment + datetime.timedelta(seconds=value)).isoformat(timespec="seconds").replace("+00:00", "Z")
+    except OverflowError:
+        return f"{value:.0f}"
+
+
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 

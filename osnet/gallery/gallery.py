@@ -19,7 +19,8 @@ from osnet.gallery.filters import make_filter
 from osnet.gallery.milvus import MilvusStore
 from osnet.gallery.milvus_address import is_address
 from osnet.gallery.store import About, Entry, Match, Receipt, Result, Row, Stats, Store
-from osnet.inference.embedder import Embedder, Signature, normalise
+from osnet.gallery.thumbnails import check_thumbnails, make_thumbnail
+from osnet.inference.embedder import Embedder, Signature, normalise, prefetch
 from osnet.inference.images import prepare
 from osnet.models.load import ModelLike
 
@@ -132,7 +133,7 @@ class Gallery:
             ExistsError: something is at `where`.
             DiskError: it cannot be written.
         """
-        size = None if thumbnails is None else _thumbnail_size(thumbnails)
+        size = None if thumbnails is None else check_thumbnails(thumbnails)
         path = None if is_address(where) else _local(where, token)
         embedder = None
         if not isinstance(model, (Signature, Embedder)):
@@ -227,8 +228,6 @@ class Gallery:
         if size is None:
             small: list[bytes | None] = [None] * len(entries)
         else:
-            from osnet.gallery.thumbnails import make_thumbnail
-
             small = [None if one is None else make_thumbnail(one, size, color=color) for one in pictures]
         return self._store.add([Row(*parts) for parts in zip(entries, vectors, small)])
 
@@ -462,9 +461,12 @@ class Gallery:
         height, width = embedder.size
         contents: list[bytes] = []
 
+        def crop_of(picture: Any) -> npt.NDArray[np.uint8]:
+            return prepare(picture, color=embedder.color, height=height, width=width)
+
         def crops() -> Iterator[npt.NDArray[np.uint8]]:
-            for one in pictures:
-                crop = prepare(one, color=embedder.color, height=height, width=width)
+            few = len(pictures) < 2 * embedder.batch_size
+            for crop in map(crop_of, pictures) if few else prefetch(crop_of, pictures):
                 contents.append(crop.tobytes())
                 yield crop
 
@@ -485,17 +487,6 @@ def _local(where: Any, token: str | None) -> str:
     if token is not None:
         raise OptionError(f"token: is for a server; {os.fspath(where)!r:.80} is the path of a file")
     return os.fspath(where)
-
-
-def _thumbnail_size(size: Any) -> tuple[int, int]:
-    try:
-        height, width = size
-    except (TypeError, ValueError):
-        raise OptionError(f"thumbnails: expected height and width, such as (128, 64), got {size!r:.80}") from None
-    return (
-        check_integer("thumbnails: height", height, least=8, most=1024),
-        check_integer("thumbnails: width", width, least=8, most=1024),
-    )
 
 
 def _reference(embedder: Embedder) -> str | None:

@@ -115,9 +115,9 @@ class Receipt:
         identities: of those entries, each once, sorted.
         thumbnails: number of thumbnails that went with them.
         remaining: entries that are left.
-        erased: whether no byte of them is left in the gallery's files. False where that was not asked for, while
-            another process reads an older state of the gallery, or where the disk has no room for it; `compact` does
-            it later.
+        erased: whether no byte of these and of earlier ones is left in the gallery's files. False where that was not
+            asked for, while another process reads an older state of the gallery, or where the disk has no room for it;
+            `compact` and the next removal do it later.
     """
 
     where: str

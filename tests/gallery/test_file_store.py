@@ -166,9 +166,11 @@ def test_a_receipt_does_not_claim_what_a_reader_holds_up(path: Path) -> None:
         receipt = gallery.remove(identity="person-3")
         assert (len(receipt.ids), receipt.erased) == (10, False)
         reader.execute("COMMIT")
-        assert gallery.compact()
         reader.close()
         assert not gallery.remove(identity="person-4", compact=False).erased
+        receipt = gallery.remove(identity="nobody")  # nothing more to remove, but to erase
+        assert (receipt.ids, receipt.erased) == ((), True)
+        assert gallery.compact()
 
 
 @pytest.mark.slow

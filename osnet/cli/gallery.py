@@ -1,0 +1,454 @@
+"""``osnet gallery``: people are enrolled, searched and removed."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from osnet.cli.link import link
+from osnet.cli.options import (
+    AsJson,
+    Backend,
+    Device,
+    Flip,
+    Model,
+    Overwrite,
+    Precision,
+    Size,
+    print_json,
+    read_size,
+    say,
+    with_fetch_options,
+)
+from osnet.errors import OptionError
+from osnet.progress import Progress
+
+Where = Annotated[str, typer.Argument(metavar="GALLERY", help="Path of the gallery, such as people.gallery.")]
+LoadedModel = Annotated[
+    Optional[str], typer.Option("--model", "-m", help="Where the gallery's model is; default: where it was.")
+]
+Identity = Annotated[
+    Optional[list[str]], typer.Option("--identity", help="Only entries of this person; may be repeated.")
+]
+Camera = Annotated[Optional[list[str]], typer.Option("--camera", help="Only entries of this camera; may be repeated.")]
+Since = Annotated[Optional[str], typer.Option(metavar="TIME", help="Only entries of this time (ISO 8601) or later.")]
+Until = Annotated[Optional[str], typer.Option(metavar="TIME", help="Only entries before this time.")]
+Attributes = Annotated[
+    Optional[list[str]],
+    typer.Option("--where", metavar="NAME=VALUE", help="Only entries with this attribute; may be repeated."),
+]
+Ids = Annotated[Optional[list[str]], typer.Option("--id", help="Only this entry; may be repeated.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    group = typer.Typer(help="Keep people: enrol, search and remove them.", no_args_is_help=True)
+    for name, command in (
+        ("create", create), ("add", add), ("search", search), ("remove", remove), ("list", list_entries),
+        ("stats", stats), ("export", export), ("import", import_file), ("rebuild", rebuild), ("link", link),
+    ):  # fmt: skip
+        group.command(name)(command)
+    app.add_typer(group, name="gallery")
+
+
+@with_fetch_options
+def create(
+    gallery: Where,
+    model: Model = "osnet",
+    precision: Precision = "auto",
+    size: Size = None,
+    flip: Flip = False,
+    thumbnails: Annotated[
+        Optional[str], typer.Option(metavar="HxW", help="Keep a small picture of each entry; default: none.")
+    ] = None,
+    *,
+    fetch: dict[str, Any],
+) -> None:
+    """Make a new, empty gallery. Its model and settings are fixed: features of others are refused."""
+    from osnet.gallery.gallery import Gallery
+    from osnet.gallery.thumbnails import parse_thumbnails
+
+    kept = None if thumbnails is None else parse_thumbnails(thumbnails, "--thumbnails")
+    with Gallery.create(
+        gallery,
+        model,
+        precision=precision,
+        size=read_size(size),
+        flip=flip,
+        thumbnails=kept,
+        **fetch,
+    ) as made:
+        say(f"{gallery}: an empty gallery for {made.signature.model} in {made.signature.precision}")
+
+
+@with_fetch_options
+def add(
+    gallery: Where,
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(metavar="INPUT...", help="Images and folders of them, or features of osnet embed."),
+    ],
+    identity: Annotated[Optional[str], typer.Option(help="The person on all of them.")] = None,
+    labels: Annotated[
+        Optional[str], typer.Option(help="Take the person from each file: folder (its name), or market (file name).")
+    ] = None,
+    camera: Annotated[Optional[str], typer.Option(help="The camera of all of them.")] = None,
+    time: Annotated[Optional[str], typer.Option(help="When all of them were taken (ISO 8601).")] = None,
+    attribute: Annotated[
+        Optional[list[str]],
+        typer.Option("--attribute", metavar="NAME=VALUE", help="Attribute of all of them; may be repeated."),
+    ] = None,
+    model: LoadedModel = None,
+    backend: Backend = "auto",
+    device: Device = "auto",
+    *,
+    fetch: dict[str, Any],
+    as_json: AsJson = False,
+) -> int:
+    """Add pictures or features of people. What is there already is not added again."""
+    from osnet.checks import check_choice
+    from osnet.gallery.enrol import LABELS, add_images
+    from osnet.gallery.gallery import Gallery
+    from osnet.gallery.transfer import add_features
+    from osnet.image_files import find_images, unused
+
+    if labels is not None:
+        check_choice("--labels", labels, LABELS)
+        if identity is not None:
+            raise OptionError("--identity and --labels exclude each other: both tell who is on a picture")
+    told = {"identity": identity, "camera": camera, "time": time, "attributes": _parsed(attribute, "--attribute")}
+    features = [path for path in inputs if _holds_features(path)]
+    images = [path for path in inputs if path not in features]
+    with Gallery(gallery, model, backend=backend, device=device, **fetch) as opened:
+        before, read, failed = len(opened), 0, 0
+        with Progress("adding", "images") as progress:
+            for path in features:
+                read += add_features(opened, path, labels=labels, progress=progress, **told).read
+            if images:
+                found = find_images(images)
+                if found.others:
+                    say(f"osnet: {unused(found.others)}", err=True)
+                ids, failed = add_images(
+                    opened,
+                    found.images,
+                    labels=labels,
+                    progress=progress,
+                    on_failure=lambda message: say(f"osnet: left out: {message}", err=True),
+                    **told,
+                )
+                read += len(ids)
+        total = len(opened)
+    new = total - before
+    if as_json:
+        print_json({"gallery": gallery, "read": read, "new": new, "failed": failed, "entries": total})
+    else:
+        say(f"{gallery}: {read:,} read, {new:,} new; entries now: {total:,}")
+    return 1 if failed else 0
+
+
+@with_fetch_options
+def search(
+    gallery: Where,
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Images and folders of them, or features of osnet embed.")
+    ],
+    limit: Annotated[int, typer.Option(help="Matches of each, at most.")] = 5,
+    threshold: Annotated[
+        Optional[float],
+        typer.Option("--threshold", "-t", help="Cosine similarity from which on it is the same person, -1 to 1."),
+    ] = None,
+    calibration: Annotated[
+        Optional[Path],
+        typer.Option("--calibration", metavar="FILE", help="Take the threshold from osnet eval --calibrate FILE."),
+    ] = None,
+    fpr: Annotated[
+        Optional[float], typer.Option(help="False positive rate whose threshold --calibration gives; default: 0.001.")
+    ] = None,
+    group: Annotated[bool, typer.Option("--group", help="Only the best match of each person.")] = False,
+    rerank: Annotated[bool, typer.Option("--rerank", help="Order the first 100 by k-reciprocal re-ranking.")] = False,
+    identity: Identity = None,
+    camera: Camera = None,
+    since: Since = None,
+    until: Until = None,
+    where: Attributes = None,
+    model: LoadedModel = None,
+    backend: Backend = "auto",
+    device: Device = "auto",
+    *,
+    fetch: dict[str, Any],
+    as_json: AsJson = False,
+) -> None:
+    """Find who is on pictures: the most similar entries, and whether the best one is similar enough.
+
+    Without a threshold nothing is decided: measure one with osnet eval --calibrate.
+    """
+    from osnet.evaluation.feature_tables import choose_threshold
+    from osnet.gallery.entries import check_signature
+    from osnet.gallery.gallery import Gallery
+    from osnet.image_files import find_images
+    from osnet.inference.embedder import Signature
+    from osnet.inference.feature_files import read_features
+
+    options: dict[str, Any] = {
+        "limit": limit, "group": group, "rerank": rerank, "identity": identity, "camera": camera, "since": since,
+        "until": until, "where": _conditions(where),
+    }  # fmt: skip
+    with Gallery(gallery, model, backend=backend, device=device, **fetch) as opened:
+        least = None
+        if not (threshold is None and calibration is None and fpr is None):
+            least = choose_threshold(opened.signature, threshold=threshold, calibration=calibration, fpr=fpr)
+        names: list[str] = []
+        results = []
+        for path in filter(_holds_features, inputs):
+            files, features, about = read_features(path)
+            check_signature(Signature.from_dict(about), opened.signature, str(path))
+            names += files
+            results += opened.search(features, threshold=least, **options)
+        images = [path for path in inputs if not _holds_features(path)]
+        found = find_images(images).images if images else []
+        for start in range(0, len(found), 256):
+            names += map(str, found[start : start + 256])
+            results += opened.search(found[start : start + 256], threshold=least, **options)
+    if as_json:
+        print_json([{"query": name, **result.to_dict()} for name, result in zip(names, results)])
+        return
+    for name, result in zip(names, results):
+        answer = {
+            None: "not decided (no threshold)",
+            True: "unknown",
+            False: result.identity or "known, without a name",
+        }
+        say(f"{name}: {answer[result.unknown]}")
+        for match in result.matches:
+            reranked = "" if match.distance is None else f"  {match.distance:.3f}"
+            say(f"  {match.similarity:.3f}{reranked}  {_line(match.entry)}")
+
+
+def remove(
+    gallery: Where,
+    ids: Ids = None,
+    identity: Identity = None,
+    camera: Camera = None,
+    since: Since = None,
+    until: Until = None,
+    where: Attributes = None,
+    older_than: Annotated[
+        Optional[str], typer.Option(metavar="AGE", help="Only entries older than this, such as 90d (s, m, h, d, w).")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--everything", help="Remove all entries.")] = False,
+    receipt: Annotated[
+        Optional[Path], typer.Option(metavar="FILE", help="Write what was removed to a JSON file.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Remove the entries that meet all conditions, so that no byte of them is left in the gallery.
+
+    The exit code is 1 if that could not be done at once, because another process reads the gallery.
+    """
+    from osnet.files import atomic_write, refuse_existing
+    from osnet.gallery.gallery import Gallery
+
+    if receipt is not None:
+        refuse_existing(receipt)
+    with Gallery(gallery) as opened:
+        done = opened.remove(
+            ids=ids, identity=identity, camera=camera, since=since, until=until, where=_conditions(where),
+            older_than=older_than, everything=everything,
+        )  # fmt: skip
+    told = done.to_dict()
+    if receipt is not None:
+        atomic_write(receipt, json.dumps(told, indent=2).encode() + b"\n", overwrite=False)
+    if as_json:
+        print_json(told)
+    else:
+        say(
+            f"{gallery}: removed {len(done.ids):,} entries of {len(done.identities):,} persons and "
+            f"{done.thumbnails:,} thumbnails; entries left: {done.remaining:,}"
+        )
+    if not done.erased:
+        say(
+            "osnet: they are removed, but their bytes could not be overwritten while another process reads the "
+            "gallery; run the command again later",
+            err=True,
+        )
+    return 0 if done.erased else 1
+
+
+def list_entries(
+    gallery: Where,
+    ids: Ids = None,
+    identity: Identity = None,
+    camera: Camera = None,
+    since: Since = None,
+    until: Until = None,
+    where: Attributes = None,
+    limit: Annotated[Optional[int], typer.Option(help="Entries at most; default: all.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the entries that meet all conditions, in the order in which they were added."""
+    from osnet.gallery.gallery import Gallery
+
+    with Gallery(gallery) as opened:
+        entries = opened.list(
+            ids=ids, identity=identity, camera=camera, since=since, until=until, where=_conditions(where), limit=limit
+        )
+        if as_json:
+            print_json([entry.to_dict() for entry in entries])
+            return
+        for entry in entries:
+            say(_line(entry))
+
+
+def stats(
+    gallery: Where,
+    check: Annotated[bool, typer.Option("--check", help="Read everything and compare checksums.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Show what a gallery holds and what it is made with. With --check the exit code is 1 if it is damaged."""
+    from osnet.gallery.gallery import Gallery
+
+    with Gallery(gallery) as opened:
+        problems = list(opened.check()) if check else []
+        told = opened.stats().to_dict() if not problems else {"where": gallery}
+    if as_json:
+        print_json({**told, **({"problems": problems} if check else {})})
+    elif not problems:
+        _print_stats(told)
+        if check:
+            say("- every checksum is right")
+    for problem in problems:
+        say(f"osnet: {problem}", err=True)
+    return 1 if problems else 0
+
+
+def export(
+    gallery: Where,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Parquet file to write.")],
+    identity: Identity = None,
+    camera: Camera = None,
+    since: Since = None,
+    until: Until = None,
+    where: Attributes = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write entries with features and thumbnails to a Parquet file, which osnet cluster and others read too."""
+    from osnet.gallery.gallery import Gallery
+    from osnet.gallery.transfer import export_gallery
+
+    with Gallery(gallery) as opened:
+        count = export_gallery(
+            opened, out, overwrite=overwrite, identity=identity, camera=camera, since=since, until=until,
+            where=_conditions(where),
+        )  # fmt: skip
+    say(f"{out}: {count:,} entries")
+
+
+def import_file(
+    gallery: Where,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Parquet file of osnet gallery export.")],
+) -> None:
+    """Add exported entries to a gallery, which is made if it is not there. Entries keep their ids."""
+    from osnet.gallery.transfer import import_gallery
+
+    with Progress("importing", "entries") as progress:
+        done = import_gallery(gallery, file, progress=progress)
+    say(f"{gallery}: {done.read:,} read, {done.new:,} new")
+
+
+@with_fetch_options
+def rebuild(
+    gallery: Where,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="GALLERY", help="Path of the new gallery.")],
+    model: Model = "osnet",
+    precision: Precision = "auto",
+    size: Size = None,
+    flip: Flip = False,
+    backend: Backend = "auto",
+    device: Device = "auto",
+    *,
+    fetch: dict[str, Any],
+) -> int:
+    """Make a gallery of another model from the thumbnails of this one; entries keep their ids.
+
+    The exit code is 1 if entries without a thumbnail were left out.
+    """
+    from osnet.gallery.gallery import Gallery
+    from osnet.gallery.transfer import rebuild_gallery
+
+    how = {"precision": precision, "size": read_size(size), "flip": flip, "backend": backend, "device": device, **fetch}
+    with Gallery(gallery) as opened, Progress("embedding", "thumbnails") as progress:
+        done = rebuild_gallery(opened, out, model, progress=progress, **how)
+    say(f"{out}: {done.new:,} of {done.read:,} entries")
+    if done.new < done.read:
+        say(f"osnet: {done.read - done.new:,} entries have no thumbnail and were left out", err=True)
+    return 0 if done.new == done.read else 1
+
+
+def _holds_features(path: Path) -> bool:
+    from osnet.inference.feature_files import FORMATS
+    from osnet.inference.feature_folder import MANIFEST
+
+    return path.suffix.lower() in FORMATS or (path / MANIFEST).is_file()
+
+
+def _parsed(pairs: Optional[list[str]], option: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for pair in pairs or []:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise OptionError(f"{option}: expected NAME=VALUE, such as site=north, got {pair!r:.80}")
+        found[name] = _value(text)
+    return found
+
+
+def _value(text: str) -> Any:
+    """A number or true and false as such, all else as text."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, (bool, int, float)) else text
+
+
+def _conditions(pairs: Optional[list[str]]) -> dict[str, list[Any]]:
+    """Each attribute with its values: a number is also looked for as text."""
+    found: dict[str, list[Any]] = {}
+    for pair in pairs or []:
+        for name, value in _parsed([pair], "--where").items():
+            found.setdefault(name, []).extend([value] if isinstance(value, str) else [value, pair.partition("=")[2]])
+    return found
+
+
+def _line(entry: Any) -> str:
+    from osnet.gallery.filters import time_text
+
+    parts = [
+        entry.id,
+        entry.identity or "(not known)",
+        f"camera {entry.camera}" if entry.camera is not None else "",
+        time_text(entry.time) if entry.time is not None else "",
+        entry.source or "",
+        " ".join(f"{name}={value}" for name, value in entry.attributes.items()),
+    ]
+    return "  ".join(part for part in parts if part)
+
+
+def _print_stats(told: dict[str, Any]) -> None:
+    from osnet.gallery.filters import time_text
+
+    about = told["with"]
+    say(
+        f"{told['where']}: {told['entries']:,} entries of {told['identities']:,} persons; "
+        f"{told['unidentified']:,} without a name"
+    )
+    say(f"- model {about['model']}, SHA-256 {about['sha256'][:12]}, {about['precision']}, "
+        f"{about['height']}x{about['width']}, normalised {about['normalized']}, flip {about['flip']}")  # fmt: skip
+    if told["cameras"]:
+        say("- cameras: " + ", ".join(f"{name} ({count:,})" for name, count in told["cameras"].items()))
+    if told["first"] is not None:
+        say(f"- from {time_text(told['first'])} to {time_text(told['last'])}")
+    size = about["thumbnail_size"]
+    say(f"- thumbnails: {told['thumbnails']:,}" + (f" of {size[0]}x{size[1]}" if size else " (none are kept)"))
+    if told["bytes"] is not None:
+        say(f"- {told['bytes'] / 1e6:,.1f} MB")

@@ -1,0 +1,118 @@
+"""``osnet gallery``: the commands, from an empty gallery to an empty gallery."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from osnet.cli.app import main
+from osnet.drawn.dataset import draw_dataset
+from osnet.gallery.gallery import Gallery
+from osnet.inference.bulk import embed_files
+from osnet.inference.embedder import Embedder
+from tests.gallery.conftest import SIGNATURE, features
+
+Answer = tuple[int, str, str]
+
+
+def osnet(*arguments: object, folder: Path) -> Answer:
+    """Exit code, output and errors of a command, run in this process, in `folder`."""
+    out, err, before = io.StringIO(), io.StringIO(), Path.cwd()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr("sys.argv", ["osnet", *map(str, arguments)])
+        os.chdir(folder)
+        try:
+            main()
+        except SystemExit as error:
+            code = error.code or 0
+        finally:
+            os.chdir(before)
+    assert isinstance(code, int)
+    return code, out.getvalue(), err.getvalue()
+
+
+@pytest.mark.slow
+def test_people_are_enrolled_searched_and_removed(tmp_path: Path) -> None:
+    draw_dataset(tmp_path / "shop", identities=8, cameras=2, images_per_camera=2, seed=5, workers=1)
+    model = ("-m", "osnet_x0_25_drawn")
+
+    def run(*arguments: object, code: int = 0) -> str:
+        found, out, err = osnet("gallery", *arguments, folder=tmp_path)
+        assert found == code, err
+        return out
+
+    assert "an empty gallery for osnet_x0_25 in fp32" in run("create", "p.gallery", *model, "--thumbnails", "128x64")
+    market = ("--labels", "market", "--attribute", "site=north", "--attribute", "floor=2")
+    out = run("add", "p.gallery", "shop/bounding_box_test", *market, "--time", "2026-11-25T12:00:00Z", "--json")
+    enrolled = json.loads(out)["entries"]
+    assert json.loads(out) == {
+        "gallery": "p.gallery",
+        "read": enrolled,
+        "new": enrolled,
+        "failed": 0,
+        "entries": enrolled,
+    }
+    query = next((tmp_path / "shop" / "query").glob("*.jpg"))
+    person = query.name.partition("_")[0]
+    found = json.loads(run("search", "p.gallery", query, "--threshold", 0.3, "--where", "floor=2", "--group", "--json"))
+    assert (found[0]["identity"], found[0]["unknown"], found[0]["query"]) == (person, False, str(query))
+    assert len({match["identity"] for match in found[0]["matches"]}) == 5
+    assert "not decided (no threshold)" in run("search", "p.gallery", query, "--limit", 1)
+    assert "unknown" in run("search", "p.gallery", query, "--threshold", 0.999)
+    assert json.loads(run("search", "p.gallery", query, "--where", "floor=3", "--json"))[0]["matches"] == []
+    embed_files(Embedder("osnet_x0_25_drawn"), [query], tmp_path / "q.npz")
+    assert json.loads(run("search", "p.gallery", "q.npz", "--json"))[0]["matches"][0]["identity"] == person
+    assert "new; entries now" in run("add", "p.gallery", "q.npz", "--identity", "somebody")
+    listed = json.loads(run("list", "p.gallery", "--identity", "somebody", "--json"))
+    assert [entry["source"] for entry in listed] == [str(query)]
+    assert f"{listed[0]['id']}  somebody" in run("list", "p.gallery", "--id", listed[0]["id"])
+    assert "every checksum is right" in run("stats", "p.gallery", "--check")
+    assert "somebody" not in run("export", "p.gallery", "-o", "all.parquet")
+    assert f"{enrolled + 1} read, {enrolled + 1} new" in run("import", "copy.gallery", "all.parquet")
+    assert f"{enrolled} of {enrolled + 1} entries" in run(
+        "rebuild", "copy.gallery", "-o", "new.gallery", *model, code=1
+    )
+    receipt = json.loads(run("remove", "copy.gallery", "--identity", "somebody", "--receipt", "r.json", "--json"))
+    assert receipt == json.loads((tmp_path / "r.json").read_text())
+    assert (receipt["removed"], receipt["identities"], receipt["erased"]) == (1, ["somebody"], True)
+    assert f"removed {enrolled} entries" in run("remove", "copy.gallery", "--everything")
+    assert json.loads(run("stats", "copy.gallery", "--json"))["entries"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("list no.gallery", "no.gallery: no such gallery"),
+        ("list q.txt", "q.txt: damaged, or not a gallery"),
+        ("create p.gallery -m osnet_x0_25_drawn", "'p.gallery' exists"),
+        ("create q.gallery -m osnet_x0_25_drawn --thumbnails 128", "--thumbnails: expected height x width"),
+        ("add p.gallery a.jpg --labels names", "--labels: expected one of folder, market"),
+        ("add p.gallery a.jpg --labels folder --identity ann", "exclude each other"),
+        ("add p.gallery a.jpg --attribute site", "--attribute: expected NAME=VALUE"),
+        ("add p.gallery a.jpg -m osnet_x0_25_drawn", "made differently from the features of the gallery (sha256"),
+        ("search p.gallery a.jpg --fpr 0.01", "--calibration FILE"),
+        ("search p.gallery a.jpg --since noon", "since: expected a time such as"),
+        ("search p.gallery a.jpg", "does not know where its model"),
+        ("remove p.gallery", "expected conditions"),
+        ("remove p.gallery --older-than 90", "older_than: expected a number and a unit"),
+        ("export p.gallery -o all.csv", "expected a name that ends in .parquet"),
+        ("import p.gallery q.txt", "not a feature file|expected a name ending"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(words: str, message: str, tmp_path: Path) -> None:
+    with Gallery.create(tmp_path / "p.gallery", SIGNATURE) as gallery:
+        gallery.add(features(3))
+    (tmp_path / "q.txt").write_text("hello" * 100)
+    (tmp_path / "a.jpg").write_bytes(b"")
+    code, out, err = osnet("gallery", *words.split(), folder=tmp_path)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert any(one in err for one in message.split("|")) or re.search(message, err), err
+    with Gallery(tmp_path / "p.gallery") as gallery:
+        assert len(gallery) == 3
