@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import json
 import logging
@@ -34,6 +35,8 @@ HEADERS = [
     (b"permissions-policy", b"camera=(), microphone=(), geolocation=(), payment=(), usb=()"),
     (b"cache-control", b"no-store"),
 ]
+
+_DROP_SECONDS = 2.0
 
 OPEN = ("/", "/health", "/ready", "/favicon.ico")
 """Paths that need no token; also those under `PAGE`. They tell nothing of the gallery."""
@@ -130,6 +133,7 @@ class Guard:
         too_large = RefusalError(413, f"the body is over {limit:,} bytes", "size", connection="close")
         length = headers.get(b"content-length", [b"0"])[0]
         if not length.isdigit() or int(length[:20]) > limit:
+            await _drop(receive)
             raise too_large
         until = time.monotonic() + self._settings.upload_seconds
         more = True
@@ -143,6 +147,7 @@ class Guard:
                 raise RefusalError(499, "the client has left", "left")
             piece = message.get("body", b"")
             if len(body) + len(piece) > limit:
+                await _drop(receive)
                 raise too_large
             if self._held + len(piece) > self._settings.held_bytes:
                 raise RefusalError(503, "too many uploads at the same time", "busy", **{"retry-after": "1"})
@@ -174,6 +179,17 @@ class _Answer:
         headers += [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
         await self.send({"type": "http.response.start", "status": refusal.status, "headers": headers})
         await self.send({"type": "http.response.body", "body": content})
+
+
+async def _drop(receive: Receive) -> None:
+    """Read the rest of a body for a while: a client that is still sending does not see the answer."""
+
+    async def read() -> None:
+        while (await receive()).get("more_body", False):
+            pass
+
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(read(), _DROP_SECONDS)
 
 
 def client_of(scope: MutableMapping[str, Any]) -> str:
