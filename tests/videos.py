@@ -31,7 +31,7 @@ def film(path: Path, codec: str = "libx264", count: int = 60, frames: Frames | N
 
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=10, options={"g": "10", **options})
-        stream.width, stream.height = WIDTH, HEIGHT
+        stream.height, stream.width = (frames or pictures(1))[0].shape[:2]
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         for picture in frames or pictures(count):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))

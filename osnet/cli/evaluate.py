@@ -1,6 +1,5 @@
 """``osnet eval`` and ``osnet doctor``: evaluate models on data sets, and check a data set."""
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -15,13 +14,14 @@ from osnet.cli.options import (
     Input,
     Precision,
     Size,
+    print_columns,
     print_json,
     read_size,
     say,
     with_fetch_options,
 )
 from osnet.errors import OptionError, OsnetError
-from osnet.escaping import printable, text_of_name
+from osnet.escaping import text_of_name
 from osnet.progress import Progress
 
 if TYPE_CHECKING:
@@ -48,7 +48,10 @@ Data = Annotated[
     typer.Option("--data", "-d", help="Folder or table of a data set; may be repeated.", show_default=False),
 ]
 Protocol = Annotated[
-    Optional[str], typer.Option(help="market1501, cuhk03 or camera-blind; default: the usual one of the data set.")
+    Optional[str],
+    typer.Option(
+        help="market1501, cuhk03, camera-blind, or reassociation for video; default: the usual one of the data set."
+    ),
 ]
 
 
@@ -102,6 +105,16 @@ def evaluate(
             help="Instead of --data: output of osnet embed; images are opened for --report only.",
         ),
     ] = None,
+    gaps: Annotated[
+        Optional[str],
+        typer.Option(help="Reassociation: frames (1,5,10,30, the default) or seconds (0.5s,2s) to the later frame."),
+    ] = None,
+    stride: Annotated[
+        Optional[int], typer.Option(help="Reassociation: queries are in frames that this divides; default 10.")
+    ] = None,
+    min_visibility: Annotated[
+        Optional[float], typer.Option(help="Reassociation: leave out people who are less visible, 0 to 1; default 0.")
+    ] = None,
     *,
     fetch: dict[str, Any],
     as_json: AsJson = False,
@@ -126,6 +139,29 @@ def evaluate(
             raise OptionError(f"{name} does not go with --features, which are evaluated as they were embedded")
     models = model or ["osnet"]
     data = data or []
+    of_video = {"--gaps": gaps, "--stride": stride, "--min-visibility": min_visibility}
+    if protocol == "reassociation":
+        from osnet.cli.reassociation import evaluate_sequences
+
+        not_of_video: dict[str, Any] = {
+            "--features": features, "--dataset": dataset != "auto", "--rerank": rerank, "--pool": pool,
+            "--distractors": distractors, "--thresholds": thresholds, "--calibrate": calibrate,
+        }  # fmt: skip
+        for name, is_given in not_of_video.items():
+            if is_given:
+                raise OptionError(f"{name} does not go with --protocol reassociation")
+        how_embedded = {
+            "backend": backend, "device": device, "precision": precision, "size": read_size(size), "input": input,
+            "flip": flip, **fetch,
+        }  # fmt: skip
+        given = {
+            key: value for key, value in (("stride", stride), ("min_visibility", min_visibility)) if value is not None
+        }
+        evaluate_sequences(models, data, gaps, metric, report, given, how_embedded, as_json)
+        return
+    for name, value in of_video.items():
+        if value is not None:
+            raise OptionError(f"{name} is for --protocol reassociation")
     if calibrate and max(len(models), len(data), len(features or ())) > 1:
         raise OptionError("--calibrate needs one model and one data set: thresholds belong to one checkpoint")
     if calibrate and size:
@@ -205,7 +241,7 @@ def doctor(
     if report.layout:
         say(f"{report.data}: {report.layout}, protocol {report.protocol}")
         names = ("images", "persons", "cameras", "distractors", "junk")
-        _print_columns(
+        print_columns(
             ("split", *names),
             [(split, *(f"{counts[name]:,}" for name in names)) for split, counts in report.counts.items()],
         )
@@ -271,7 +307,7 @@ def print_table(results: list[dict[str, Any]]) -> None:
         )
     heads = ("model", "data", "mAP", "Rank-1", "Rank-5", "Rank-10", "Rank-20", "mINP", "queries", "claimed", "diff")
     shown = len(heads) if any(row["claim"] for row in results) else -2
-    _print_columns(heads[:shown], [row[:shown] for row in rows])
+    print_columns(heads[:shown], [row[:shown] for row in rows])
 
 
 def print_thresholds(results: list[dict[str, Any]]) -> None:
@@ -307,7 +343,7 @@ def _print_points(heads: tuple[str, ...], points: list[dict[str, Any]], rate: st
             f"{point[trials]:,}",
         )
         rows.append((*figures, _RELIABILITY[reliability(point[rate], point[trials])]))
-    _print_columns(heads, rows)
+    print_columns(heads, rows)
 
 
 _RELIABILITY = {"good": "", "rough": "rough: few", "unreliable": "unreliable: too few"}
@@ -342,13 +378,3 @@ def print_notes(results: list[dict[str, Any]]) -> None:
 
 def _percent(fraction: Optional[float]) -> str:
     return "-" if fraction is None else f"{100 * fraction:.1f}"
-
-
-def _print_columns(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Print a table: text left-aligned, figures right-aligned."""
-    table = [heads, *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[i]) for row in table) for i in range(len(heads))]
-    left = [not any(row[i][:1].isdigit() for row in rows) for i in range(len(heads))]
-    for row in table:
-        cells = (cell.ljust(w) if to_left else cell.rjust(w) for cell, w, to_left in zip(row, widths, left))
-        say("  ".join(cells).rstrip())

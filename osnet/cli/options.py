@@ -6,7 +6,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -105,6 +105,16 @@ def print_json(value: Any) -> None:
             r"[^\x20-\x7e\n]", lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text
         )
     )
+
+
+def print_columns(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """Print a table: text left-aligned, figures right-aligned."""
+    table = [heads, *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[i]) for row in table) for i in range(len(heads))]
+    left = [not any(row[i][:1].isdigit() for row in rows) for i in range(len(heads))]
+    for row in table:
+        cells = (cell.ljust(w) if to_left else cell.rjust(w) for cell, w, to_left in zip(row, widths, left))
+        say("  ".join(cells).rstrip())
 
 
 def _valid(value: Any) -> Any:

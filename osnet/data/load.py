@@ -20,6 +20,7 @@ from osnet.data.layouts import (
     read_msmt17,
     splits_above_people,
 )
+from osnet.data.mot import is_sequence
 from osnet.data.records import DISTRACTOR, SPLITS, DataSet, Record
 from osnet.data.tables import read_table
 from osnet.errors import DataError, OptionError
@@ -152,6 +153,11 @@ def _place(path: Path, dataset: str) -> tuple[str, Path]:
         raise DataError(f"{str(path)!r} is a file; expected a folder with a data set, or a .csv or .parquet table")
     if dataset in ("csv", "parquet"):
         raise DataError(f"{str(path)!r} is a folder; expected a .{dataset} table")
+    if dataset == "auto" and (is_sequence(path) or any(is_sequence(below) for below in _folders(path))):
+        raise DataError(
+            f"{str(path)!r} has sequences in MOT format: evaluate them with osnet eval --protocol reassociation, or "
+            "embed their boxes with osnet embed --boxes"
+        )
     above = path.resolve().parent
     if path.name in _RESERVED and dataset != "folder" and look(above, dataset):
         raise DataError(

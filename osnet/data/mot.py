@@ -20,11 +20,14 @@ import numpy as np
 import numpy.typing as npt
 
 from osnet.errors import DataError
-from osnet.image_files import is_image_name
+from osnet.image_files import VIDEO_SUFFIXES, is_image_name
 
 SEQUENCE_FILE = "seqinfo.ini"
 IMAGE_FOLDER = "img1"
 
+BOX_FILES = ("gt/gt.txt", "det/det.txt")
+
+_RELEASE = re.compile(r"-(?:DPM|FRCNN|SDP)$")
 _REQUIRED = 6
 _WORLD = 10
 _NUMBER_AT_END = re.compile(r"(\d{1,9})$")
@@ -172,3 +175,61 @@ def _rate(about: dict[str, str], folder: Path) -> float | None:
     if not 0 < rate <= 1e6:
         raise DataError(f"{folder / SEQUENCE_FILE}: expected frameRate as a number above 0, got {text[:40]!r}")
     return rate
+
+
+class Film(NamedTuple):
+    """A sequence with people who are known.
+
+    Attributes:
+        name: of the sequence.
+        place: its folder, or the video file in it.
+        rate: frames per second; None where it is not known.
+        boxes: of people whose id is known.
+    """
+
+    name: str
+    place: Path
+    rate: float | None
+    boxes: Boxes
+
+
+def is_sequence(folder: Path) -> bool:
+    """Whether `folder` has boxes as MOTChallenge names them, ``gt/gt.txt`` or ``det/det.txt``."""
+    return any((folder / file).is_file() for file in BOX_FILES)
+
+
+def read_films(root: Path, *, min_visibility: float = 0.0) -> list[Film]:
+    """Read the sequence in `root`, or all sequences in the folders of `root`.
+
+    Boxes are those of ``gt/gt.txt``, or of ``det/det.txt`` where there is no ground truth. Left out are boxes without
+    an id, with confidence 0 (MOTChallenge's mark for boxes that do not count), of a class other than 1 (pedestrians),
+    and less visible than `min_visibility`. Of the three releases of a sequence of MOT17 (``-DPM``, ``-FRCNN`` and
+    ``-SDP``), which have the same frames and people, the first is read.
+
+    Raises:
+        DataError: no sequences, no boxes with an id, or files that cannot be read.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: expected a folder with sequences in MOT format, or one sequence")
+    folders = [root] if is_sequence(root) else sorted(child for child in root.iterdir() if is_sequence(child))
+    by_name = {_RELEASE.sub("", folder.name): folder for folder in reversed(folders)}
+    if not folders:
+        raise DataError(f"{root}: no sequence in MOT format; expected folders with img1 (or a video) and gt/gt.txt")
+    return [_film(folder, name, min_visibility) for name, folder in reversed(by_name.items())]
+
+
+def _film(folder: Path, name: str, min_visibility: float) -> Film:
+    file = next(folder / one for one in BOX_FILES if (folder / one).is_file())
+    boxes = read_boxes(file)
+    known = (boxes.ids >= 0) & (boxes.confidence != 0) & np.isin(boxes.classes, (-1, 1))
+    if not known.any():
+        raise DataError(
+            f"{file}: no box of a pedestrian with an id; expected ids of at least 0, and -1 only if unknown"
+        )
+    known &= ~(boxes.visibility < min_visibility)
+    videos = sorted(path for path in folder.iterdir() if path.name.lower().endswith(VIDEO_SUFFIXES))
+    if videos and not (folder / IMAGE_FOLDER).is_dir():
+        if len(videos) > 1:
+            raise DataError(f"{folder}: has {len(videos)} videos, such as {videos[0].name}; expected one, or img1")
+        return Film(name, videos[0], _rate(_about(folder / SEQUENCE_FILE), folder), boxes.of(known))
+    return Film(name, folder, read_sequence(folder).rate, boxes.of(known))

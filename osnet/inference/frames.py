@@ -29,7 +29,7 @@ class FrameSource(Source):
 
     Args:
         inputs: a video file, or a folder as `osnet.data.mot.read_sequence` takes it; one.
-        boxes: file of its boxes, as `osnet.data.mot.read_boxes` takes it.
+        boxes: file of its boxes, as `osnet.data.mot.read_boxes` takes it, or what it gives.
 
     Raises:
         OptionError: several inputs, or one that is neither.
@@ -37,7 +37,7 @@ class FrameSource(Source):
         DataError: the box file cannot be used, or has frames that the video does not have.
     """
 
-    def __init__(self, inputs: list[Path], boxes: Path) -> None:
+    def __init__(self, inputs: list[Path], boxes: Path | Boxes) -> None:
         import pyarrow as pa
 
         if len(inputs) != 1:
@@ -54,7 +54,7 @@ class FrameSource(Source):
             ("confidence", pa.float64()), ("class", pa.int64()), ("visibility", pa.float64()),
         ]  # fmt: skip
         self.schema = pa.schema([*columns, *place_fields()])
-        self._boxes = read_boxes(boxes)
+        self._boxes = boxes if isinstance(boxes, Boxes) else read_boxes(boxes)
         if path.is_dir():
             self._files = {number: str(image) for number, image in read_sequence(path).frames.items()}
             last: int | None = max(self._files)
@@ -65,9 +65,10 @@ class FrameSource(Source):
         asked = int(self._boxes.frames[-1])
         if last is not None and asked > last:
             self.close()
+            name = "the box file" if isinstance(boxes, Boxes) else str(boxes)
             raise DataError(
-                f"{boxes}: has boxes of frame {asked}, but {path} ends after frame {last}: it was cut, or the boxes "
-                "are of another video"
+                f"{name}: has boxes of frame {asked}, but {path} ends after frame {last}: it was cut, or the boxes are "
+                "of another video"
             )
 
     def tables(self) -> Iterator[pa.Table]:

@@ -164,7 +164,7 @@ def embed_shards(
                     raise DataError(f"{path}: was made from other inputs, which have changed since; use another folder")
                 there += 1
             else:
-                features, failures = _features(
+                features, failures = features_of(
                     embedder, source.video, rows, place * part_size, strict, on_failure, done, progress
                 )
                 part = Part(digest, len(rows) - len(failures), failures, made_with)
@@ -205,7 +205,7 @@ class _Picture(NamedTuple):
     boxes: list[list[float] | None]
 
 
-def _features(
+def features_of(
     embedder: Embedder,
     video: Video | None,
     rows: pa.Table,
@@ -215,7 +215,19 @@ def _features(
     done: int,
     progress: Callable[[int, int | None], None] | None,
 ) -> tuple[NDArray[np.float32], tuple[Failure, ...]]:
-    """Features of `rows`, float32 (N, 512), and the failures; the features of failed rows mean nothing."""
+    """Embed `rows`, a table of a `Source`.
+
+    Args:
+        embedder: what to embed with.
+        video: of the source.
+        rows: with its columns.
+        first: number of the first row among all.
+        strict, on_failure, progress: as `embed_shards`.
+        done: rows before, for `progress`.
+
+    Returns:
+        Features, float32 (N, 512), and the failures; the features of failed rows mean nothing.
+    """
     files = rows[FILE].to_pylist()
     features = np.zeros((len(rows), FEATURE_DIM), np.float32)
     failures: list[Failure] = []

@@ -29,6 +29,7 @@ from osnet.variants import size_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL import Image
 
     from osnet.data.records import Record
     from osnet.evaluation.evaluate import Evaluation
@@ -272,8 +273,11 @@ def _who(evaluation: Evaluation, record: Record, *, cut: int = 24) -> str:
 
 def _thumbnail(record: Record, people: Pictures) -> str:
     picture = people.of(record)
-    if picture is None:
-        return ""
+    return picture_uri(picture) if picture else ""
+
+
+def picture_uri(picture: Image.Image) -> str:
+    """`picture` as JPEG in a ``data:`` address."""
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)
     return _uri(buffer.getvalue(), "jpeg")
