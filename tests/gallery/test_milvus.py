@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import osnet
-from osnet.errors import DataError, ExistsError, GalleryError, OptionError
+from osnet.errors import DataError, DependencyError, ExistsError, GalleryError, OptionError
 from osnet.gallery import milvus_rows
 from osnet.gallery.filters import make_filter
 from osnet.gallery.milvus import MilvusStore
@@ -51,6 +52,12 @@ def test_addresses_that_make_no_sense(where: str, message: str) -> None:
 def test_a_token_is_for_a_server(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="token: is for a server"):
         osnet.Gallery.create(tmp_path / "a.gallery", SIGNATURE, token="root:Milvus")
+
+
+def test_a_missing_pymilvus_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pymilvus", None)
+    with pytest.raises(DependencyError, match=r'pip install "osnet\[milvus\]"'):
+        osnet.Gallery("http://127.0.0.1:1/people")
 
 
 def test_conditions_quote_every_text() -> None:
