@@ -41,8 +41,9 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_there_is_a_test_for_each() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
-    for path in (ROOT / "examples").glob("*.py"):
-        assert f'run("{path.name}"' in source
+    services = Path(__file__).with_name("server").joinpath("test_examples.py").read_text(encoding="utf-8")
+    for path in (ROOT / "examples").glob("*.*"):
+        assert f'run("{path.name}"' in source or f'"examples/{path.name}"' in services or path.suffix == ".ipynb"
 
 
 @pytest.mark.slow
