@@ -155,6 +155,7 @@ def test_no_byte_of_what_was_removed_is_left(path: Path) -> None:
             assert receipt.erased
             data = b"".join(file.read_bytes() for file in path.parent.iterdir())
             assert [piece for piece in gone if piece in data] == []
+            assert gallery._store._writer.execute("PRAGMA freelist_count").fetchone() == (0,)  # written anew
         assert gallery.check() == []
 
 
