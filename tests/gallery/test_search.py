@@ -11,7 +11,7 @@ from osnet.gallery.matrix import Matrix
 from osnet.gallery.search import best_rows
 
 
-@pytest.mark.parametrize("queries", [1, 2, 67])
+@pytest.mark.parametrize("queries", [1, 2, pytest.param(67, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("limit", [1, 5, 40, 3000])
 def test_the_best_rows_are_those_of_a_plain_sort(queries: int, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "_TILE", 512)
