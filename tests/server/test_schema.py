@@ -28,7 +28,7 @@ def test_random_requests_get_documented_answers(serve: Serve) -> None:
     for found in schema.get_all_operations():
         operation = found.ok()
 
-        @settings(max_examples=4, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+        @settings(max_examples=2, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy())
         def call(case: Any) -> None:
             nonlocal calls
@@ -37,5 +37,5 @@ def test_random_requests_get_documented_answers(serve: Serve) -> None:
             case.validate_response(answer, checks=CHECKS)
 
         call()
-    assert calls > 40
+    assert calls > 20
     assert client.get("/ready").status_code == 200
