@@ -65,6 +65,10 @@ class StoreError(OsnetError, RuntimeError):
     """
 
 
+class ClusterError(OsnetError, RuntimeError):
+    """A cluster cannot be reached, or lost its workers."""
+
+
 class CheckpointError(OsnetError, ValueError):
     """A file that is not a whole, well-formed checkpoint."""
 

@@ -1,12 +1,14 @@
 """``osnet embed``: image files → a file or a folder of features."""
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
 
+from osnet.checks import check_choice
 from osnet.cli.options import (
     AsJson,
     Backend,
@@ -25,6 +27,8 @@ from osnet.cli.options import (
 from osnet.errors import OptionError
 from osnet.locations import is_address, location
 from osnet.progress import Progress
+
+ENGINES = ("local", "ray")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -67,6 +71,10 @@ def embed(
     shard: Annotated[
         Optional[str], typer.Option(metavar="I/N", help="Folder: make only parts I, I+N, I+2N, ...; I from 0 to N-1.")
     ] = None,
+    engine: Annotated[str, typer.Option(help="Folder: local, or ray: the workers of a Ray cluster.")] = "local",
+    worker_cpus: Annotated[
+        Optional[int], typer.Option(help="ray: processors of a worker; default: those of the smallest node.")
+    ] = None,
     *,
     fetch: dict[str, Any],
     as_json: AsJson = False,
@@ -84,7 +92,14 @@ def embed(
         raise OptionError(f"{out}: to an object store goes a folder of parts; end its name with a /: -o {out}/")
     if boxes and any(map(is_address, inputs)):
         raise OptionError(f"{inputs[0]}: --boxes needs a video or a folder of frames on this machine; copy it first")
-    given = {"--boxes": boxes, "--part-size": part_size, "--store": store, "--shard": shard}
+    given = {
+        "--boxes": boxes, "--part-size": part_size, "--store": store, "--shard": shard, "--worker-cpus": worker_cpus,
+        "--engine": None if check_choice("--engine", engine, ENGINES) == "local" else engine,
+    }  # fmt: skip
+    if engine == "ray" and shard is not None:
+        raise OptionError("--shard divides parts among processes without Ray; leave it out, or --engine ray")
+    if engine != "ray" and worker_cpus is not None:
+        raise OptionError("--worker-cpus is for --engine ray")
     if not to_folder and any(value is not None for value in given.values()):
         name = next(name for name, value in given.items() if value is not None)
         raise OptionError(f"{name} is for a folder of parts; end the output with a /: -o {out}/")
@@ -94,6 +109,7 @@ def embed(
     }  # fmt: skip
     if to_folder:
         parts = {"part_size": part_size, "store": store, "shard": shard, "strict": strict}
+        parts |= {"worker_cpus": worker_cpus} if engine == "ray" else {}
         return _to_folder(inputs, boxes, out, model, how, parts, as_json)
     return _to_file(inputs, Path(out), model, how, strict, overwrite, as_json)
 
@@ -111,16 +127,24 @@ def _to_folder(
     from osnet.inference.embedder import Embedder
     from osnet.inference.feature_folder import FAILED
     from osnet.inference.frames import FrameSource
-    from osnet.inference.shards import check_settings, embed_shards, parse_shard
+    from osnet.inference.shards import ShardResult, check_settings, embed_shards, parse_shard
     from osnet.inference.sources import Source
 
     out = location(out_name)
     check_settings(parts["part_size"], parts["store"])
-    parts["shard"] = (0, 1) if parts["shard"] is None else parse_shard(parts["shard"], "--shard")
+    if "worker_cpus" in parts:
+        from osnet.inference.ray_engine import embed_with_ray, import_ray
+
+        import_ray()  # what is missing is said before any weights are fetched
+        del parts["shard"]
+        embed_parts: Callable[..., ShardResult] = embed_with_ray
+    else:
+        parts["shard"] = (0, 1) if parts["shard"] is None else parse_shard(parts["shard"], "--shard")
+        embed_parts = embed_shards
     source = FrameSource([Path(name) for name in inputs], boxes) if boxes else Source(inputs)
     embedder = Embedder(model, **how)
     with Progress("embedding", "images") as progress:
-        result = embed_shards(
+        result = embed_parts(
             embedder,
             source,
             out_name,

@@ -138,44 +138,26 @@ def embed_shards(
         OptionError, DiskError: wrong settings; `out` cannot be written.
         StoreError: an object store does not answer, or refuses.
     """
-    check_settings(part_size, store)
-    folder = location(out)
-    known = read_manifest(folder)
-    if part_size is None:
-        part_size = known.part_size if known else PART_SIZE
-    if store is None:
-        store = known.store if known else STORES[0]
+    run = begin_run(embedder, out, part_size, store)
     number, count = shard
-    made_with = {key: text_of_name(value) for key, value in describe(embedder).items()}
-    manifest = begin(folder, Manifest(made_with, part_size, store))
     all_parts = computed = there = written = failed = done = 0
     with ThreadPoolExecutor(1, thread_name_prefix="osnet-writer") as writer:  # the next part is computed meanwhile
         writing: Future[None] | None = None
-        for place, rows in enumerate(source.parts(part_size)):
+        for place, rows in enumerate(source.parts(run.part_size)):
             all_parts += 1
             if place % count != number:
                 continue
-            path = folder / part_name(place)
             digest = _digest(rows)
-            if path.exists():
-                part = read_part(path)
-                check_same(signature_part(part.made_with), signature_part(made_with), str(path))
-                if part.inputs != digest:
-                    raise DataError(f"{path}: was made from other inputs, which have changed since; use another folder")
+            part = _there(run, place, digest)
+            if part:
                 there += 1
             else:
-                features, failures = features_of(
-                    embedder, source.video, rows, place * part_size, strict, on_failure, done, progress
+                features, part = _computed(
+                    embedder, run, source.video, rows, place, digest, strict, on_failure, done, progress
                 )
-                part = Part(digest, len(rows) - len(failures), failures, made_with)
-                if not part.features and len(rows) >= _TOO_MANY:
-                    raise ImageError(
-                        f"none of the {len(rows)} images of {path.name} could be read, and it was not written; the "
-                        f"first: {failures[0].reason}"
-                    )
                 if writing:
                     writing.result()
-                writing = writer.submit(_write, path, rows, features, part, place * part_size, store)
+                writing = writer.submit(_write, run, place, rows, features, part)
                 computed += 1
             written, failed, done = written + part.features, failed + len(part.failures), done + len(rows)
             if progress:
@@ -184,14 +166,94 @@ def embed_shards(
             writing.result()
     if not all_parts:
         raise ImageError("the inputs name no images; expected one at least")
-    finish(folder, manifest, all_parts)
+    finish(run.folder, run.manifest, all_parts)
     return ShardResult(all_parts, computed, there, written, failed, source.ignored, tuple(source.examples))
 
 
-def _write(path: Location, rows: pa.Table, features: NDArray[np.float32], part: Part, first: int, store: str) -> None:
+@dataclass(frozen=True)
+class Run:
+    """Where parts are written, and how: folder, what their features are made with, rows of a part, ``float32`` or
+    ``float16``, and the manifest at the beginning."""
+
+    folder: Location
+    made_with: dict[str, str]
+    part_size: int
+    store: str
+    manifest: Manifest
+
+
+def begin_run(embedder: Embedder, out: str | os.PathLike[str], part_size: int | None, store: str | None) -> Run:
+    """Make or check the folder `out`; arguments and errors as for `embed_shards`."""
+    check_settings(part_size, store)
+    folder = location(out)
+    known = read_manifest(folder)
+    if part_size is None:
+        part_size = known.part_size if known else PART_SIZE
+    if store is None:
+        store = known.store if known else STORES[0]
+    made_with = _made_with(embedder)
+    return Run(folder, made_with, part_size, store, begin(folder, Manifest(made_with, part_size, store)))
+
+
+def make_part(embedder: Embedder, run: Run, place: int, rows: pa.Table, *, strict: bool) -> tuple[Part, bool]:
+    """Write part `place`, which has `rows`, unless it is there; what it holds, and whether it was computed.
+
+    Raises:
+        As `embed_shards`; DataError also if `embedder` is not made as that of `run`.
+    """
+    check_same(signature_part(run.made_with), signature_part(_made_with(embedder)), str(run.folder))
+    digest = _digest(rows)
+    part = _there(run, place, digest)
+    if part:
+        return part, False
+    features, part = _computed(embedder, run, None, rows, place, digest, strict, None, 0, None)
+    _write(run, place, rows, features, part)
+    return part, True
+
+
+def _made_with(embedder: Embedder) -> dict[str, str]:
+    return {key: text_of_name(value) for key, value in describe(embedder).items()}
+
+
+def _there(run: Run, place: int, digest: str) -> Part | None:
+    """The part if it is there, checked against the run and the digest of its rows."""
+    path = run.folder / part_name(place)
+    if not path.exists():
+        return None
+    part = read_part(path)
+    check_same(signature_part(part.made_with), signature_part(run.made_with), str(path))
+    if part.inputs != digest:
+        raise DataError(f"{path}: was made from other inputs, which have changed since; use another folder")
+    return part
+
+
+def _computed(
+    embedder: Embedder,
+    run: Run,
+    video: Video | None,
+    rows: pa.Table,
+    place: int,
+    digest: str,
+    strict: bool,
+    on_failure: Callable[[str], None] | None,
+    done: int,
+    progress: Callable[[int, int | None], None] | None,
+) -> tuple[NDArray[np.float32], Part]:
+    first = place * run.part_size
+    features, failures = features_of(embedder, video, rows, first, strict, on_failure, done, progress)
+    part = Part(digest, len(rows) - len(failures), failures, run.made_with)
+    if not part.features and len(rows) >= _TOO_MANY:
+        raise ImageError(
+            f"none of the {len(rows)} images of {part_name(place)} could be read, and it was not written; the first: "
+            f"{failures[0].reason}"
+        )
+    return features, part
+
+
+def _write(run: Run, place: int, rows: pa.Table, features: NDArray[np.float32], part: Part) -> None:
     good = np.ones(len(rows), bool)
-    good[[one.row - first for one in part.failures]] = False
-    write_part(path, _with_features(rows, features, good, store), part)
+    good[[one.row - place * run.part_size for one in part.failures]] = False
+    write_part(run.folder / part_name(place), _with_features(rows, features, good, run.store), part)
 
 
 class _Picture(NamedTuple):
