@@ -53,6 +53,7 @@ def test_what_is_imported_is_declared_and_the_reverse() -> None:
         *extras["fast"],
         *extras["onnx"],
         *extras["int8"],
+        *extras["ray"],
         *extras["milvus"],
         *extras["video"],
         *extras["serve"],
