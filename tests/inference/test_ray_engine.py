@@ -31,7 +31,10 @@ from osnet.inference.embedder import Embedder
 from osnet.inference.ray_engine import embed_with_ray, import_ray
 from osnet.inference.sources import Source
 ray = import_ray()
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", _node_ip_address="127.0.0.1")
+ray.init(
+    "local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
+    _node_ip_address="127.0.0.1",
+)
 embedder = Embedder("osnet_x0_25_drawn", batch_size=4)
 failures = []
 result = embed_with_ray(
