@@ -179,7 +179,7 @@ def refuse_video(path: Path | Remote) -> None:
 
 @contextlib.contextmanager
 def decoded(
-    source: PathLike | Image.Image, content: bytes | None = None, *, max_pixels: int = MAX_PIXELS
+    source: PathLike | Image.Image, content: bytes | None = None, *, max_pixels: int | None = None
 ) -> Iterator[Image.Image]:
     """Yield an image file, or a Pillow image, as RGB, 8 bits a channel, upright.
 
@@ -187,7 +187,7 @@ def decoded(
     shrink it inside, and decode nothing else there. EXIF's orientation is undone. Grey becomes three equal channels, an
     alpha channel is left out (as torchreid does), a palette is looked up, 16-bit greys are scaled to 8 bits. Of several
     pictures in a file, the first is taken. Where `content` is given, it is the file's bytes, and `source` its name. An
-    image of more than `max_pixels` is refused before it is decoded.
+    image of more than `max_pixels`, or of more than `MAX_PIXELS`, is refused before it is decoded.
 
     Raises:
         ImageError: it cannot be read as a picture, for whatever reason; the message names the file.
@@ -198,7 +198,7 @@ def decoded(
             image = stack.enter_context(_opened(Path(source)) if content is None else _of_bytes(name, content))
         else:
             name, image = "the image", source
-        pixels = _pixels(image, name, max_pixels)
+        pixels = _pixels(image, name, MAX_PIXELS if max_pixels is None else min(max_pixels, MAX_PIXELS))
         stack.enter_context(_budget.of(pixels))
         if pixels > _LARGE:
             _allocate_in_one_piece()

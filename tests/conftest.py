@@ -32,6 +32,7 @@ def _private_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
         if name.startswith("OSNET_") or name.lower() in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("OSNET_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setattr("osnet.progress.lines_by_default", False)  # a command that a test calls here sets it for good
 
 
 @pytest.fixture(scope="session")

@@ -101,7 +101,7 @@ def test_a_simplejpeg_with_other_pixels_is_not_used(tmp_path: Path, monkeypatch:
         agrees_with_pillow.cache_clear()
         monkeypatch.setattr(fast_jpeg, "_simplejpeg", lambda shift=shift: stand_in(shift))
         assert agrees_with_pillow() is used
-        with image_files._opened(tmp_path / "a.jpg", None) as opened:
+        with image_files._opened(tmp_path / "a.jpg") as opened:
             assert isinstance(opened, fast_jpeg.PlainJpeg) is used
         with decoded(tmp_path / "a.jpg") as image:
             np.testing.assert_array_equal(np.asarray(image), by_pillow(jpeg(picture())))
