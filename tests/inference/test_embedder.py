@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pickle
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -194,6 +196,21 @@ def test_prefetch_keeps_order_and_runs_ahead_by_no_more_than_asked() -> None:
     assert next(results) == 0
     assert len(started) <= 6
     assert list(results) == [i * i for i in range(1, 100)]
+
+
+def test_prefetch_adds_threads_while_its_caller_waits() -> None:
+    threads = set()
+
+    def work(seconds: float) -> None:
+        threads.add(threading.get_ident())
+        time.sleep(seconds)
+
+    assert len(list(prefetch(work, [0.06] * 12, workers=3, together=1))) == 12
+    assert len(threads) == 3
+    threads.clear()
+    for _ in prefetch(work, [0.0] * 200, workers=3, together=1):
+        time.sleep(0.001)
+    assert len(threads) < 3  # on a busy machine one may be added
 
 
 @pytest.mark.parametrize(
