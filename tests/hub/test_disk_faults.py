@@ -9,6 +9,7 @@ import random
 import signal
 import stat
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from osnet.hub.fetch import fetch, fetch_verified
 from osnet.hub.partial import Partial
 from tests.conftest import CardMaker
 from tests.hub.conftest import Fetch, files_in
-from tests.processes import finish, read_only, run_module, small_disk, start
+from tests.processes import ROOT, finish, read_only, run_module, small_disk, start
 from tests.servers import Exchange, Server, cut_chunks, drip, pausing, ranged, until_close, wait_for, whole
 
 DATA = random.Random(5).randbytes(2_000_000)
@@ -515,6 +516,12 @@ def test_fault_43_no_home(card: Card) -> None:
     assert errors == ""
 
 
+def start_without_stderr(code: str, path: object) -> subprocess.Popen[str]:
+    # By a shell: code that runs between fork and exec can end where other tests left threads behind.
+    command = ["sh", "-c", 'exec "$0" -c "$1" "$2" 2>&-', sys.executable, code, str(path)]
+    return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("progress", [None, True])
 def test_fault_43_stderr_closed(progress: bool | None, card: Card, https_server: Server, cache: Path) -> None:
@@ -528,12 +535,12 @@ def test_fault_43_stderr_closed(progress: bool | None, card: Card, https_server:
 
     https_server.on("/x.ckpt", slow)
     code = f"import sys, osnet; print(osnet.fetch(sys.argv[1], progress={progress}))"
-    out, _ = finish(start(code, card.path, stderr=None, preexec_fn=lambda: os.close(2)))
+    out, _ = finish(start_without_stderr(code, card.path))
     assert out.strip() == str(cache / FINAL)
     assert (cache / FINAL).read_bytes() == DATA
     https_server.replies.clear()
     code = f"import sys, osnet; osnet.fetch(sys.argv[1], progress={progress}, force=True)"
-    process = start(code, card.path, stderr=None, preexec_fn=lambda: os.close(2))
+    process = start_without_stderr(code, card.path)
     process.communicate(timeout=30)
     assert process.returncode == 1
 
