@@ -247,6 +247,14 @@ def test_threads_keep_no_memory_of_large_images(tmp_path: Path) -> None:
     assert kept < 2 * 4 * pixels, f"{kept:,} bytes"
 
 
+def test_a_caller_cannot_raise_the_limit_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_files, "MAX_PIXELS", 100)
+    with pytest.raises(ImageError, match="over 100 pixels"), decoded(Image.new("RGB", (20, 20)), max_pixels=1000):
+        pass
+    with pytest.raises(ImageError, match="over 50 pixels"), decoded(Image.new("RGB", (9, 9)), max_pixels=50):
+        pass
+
+
 def test_a_bad_image_gives_its_pixels_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_files, "MAX_PIXELS", 54)
     (tmp_path / "a.jpg").write_bytes(image_bytes("JPEG")[:-100])

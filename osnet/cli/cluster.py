@@ -5,7 +5,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from osnet.cli.options import AsJson, Overwrite, print_json, say
+from osnet.cli.options import AsJson, Calibration, Fpr, Overwrite, print_json, say
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,14 +23,8 @@ def cluster(
         Optional[float],
         typer.Option("--threshold", "-t", help="Cosine similarity of images of one person, -1 to 1."),
     ] = None,
-    calibration: Annotated[
-        Optional[Path],
-        typer.Option("--calibration", metavar="FILE", help="Take the threshold from osnet eval --calibrate FILE."),
-    ] = None,
-    fpr: Annotated[
-        Optional[float],
-        typer.Option(help="False positive rate whose threshold --calibration gives; default: 0.001."),
-    ] = None,
+    calibration: Calibration = None,
+    fpr: Fpr = None,
     method: Annotated[str, typer.Option(help="agglomerative (average linkage) or dbscan.")] = "agglomerative",
     duplicates: Annotated[
         Optional[float], typer.Option(help="Similarity of near-duplicates, -1 to 1; default: 0.98.")

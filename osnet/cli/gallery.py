@@ -10,8 +10,10 @@ from osnet.cli.link import link
 from osnet.cli.options import (
     AsJson,
     Backend,
+    Calibration,
     Device,
     Flip,
+    Fpr,
     Model,
     Overwrite,
     Precision,
@@ -156,15 +158,10 @@ def search(
     limit: Annotated[int, typer.Option(help="Matches of each, at most.")] = 5,
     threshold: Annotated[
         Optional[float],
-        typer.Option("--threshold", "-t", help="Cosine similarity from which on it is the same person, -1 to 1."),
+        typer.Option("--threshold", "-t", help="Least cosine similarity of pictures of one person, -1 to 1."),
     ] = None,
-    calibration: Annotated[
-        Optional[Path],
-        typer.Option("--calibration", metavar="FILE", help="Take the threshold from osnet eval --calibrate FILE."),
-    ] = None,
-    fpr: Annotated[
-        Optional[float], typer.Option(help="False positive rate whose threshold --calibration gives; default: 0.001.")
-    ] = None,
+    calibration: Calibration = None,
+    fpr: Fpr = None,
     group: Annotated[bool, typer.Option("--group", help="Only the best match of each person.")] = False,
     rerank: Annotated[bool, typer.Option("--rerank", help="Order the first 100 by k-reciprocal re-ranking.")] = False,
     identity: Identity = None,

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from osnet.cli.options import AsJson, Overwrite, print_json, say
+from osnet.cli.options import AsJson, Calibration, Fpr, Overwrite, print_json, say
 from osnet.errors import OptionError
 
 
@@ -22,14 +22,8 @@ def link(
         Optional[float],
         typer.Option("--threshold", "-t", help="Mean cosine similarity of tracks of one person, -1 to 1."),
     ] = None,
-    calibration: Annotated[
-        Optional[Path],
-        typer.Option("--calibration", metavar="FILE", help="Take the threshold from osnet eval --calibrate FILE."),
-    ] = None,
-    fpr: Annotated[
-        Optional[float],
-        typer.Option(help="False positive rate whose threshold --calibration gives; default: 0.001."),
-    ] = None,
+    calibration: Calibration = None,
+    fpr: Fpr = None,
     track: Annotated[
         Optional[str], typer.Option(metavar="COLUMN", help="Column of tracks; default: track, else person.")
     ] = None,

@@ -31,6 +31,13 @@ Size = Annotated[
         help="Height and width that images are resized to; default: what the checkpoint was trained at.",
     ),
 ]
+Calibration = Annotated[
+    Optional[Path],
+    typer.Option("--calibration", metavar="FILE", help="Take the threshold from osnet eval --calibrate FILE."),
+]
+Fpr = Annotated[
+    Optional[float], typer.Option(help="False positive rate whose threshold --calibration gives; default: 0.001.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 CacheDir = Annotated[Optional[Path], typer.Option("--cache-dir", help="Folder of the cache (OSNET_CACHE).")]

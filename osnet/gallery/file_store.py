@@ -433,11 +433,11 @@ class FileStore:
             with self._errors():
                 self._check_open()
                 version = self._reader.execute("PRAGMA data_version").fetchone()[0]
-            if self._matrix is None or version != self._version:
-                self._load()
+            matrix = self._matrix
+            if matrix is None or version != self._version:
+                matrix = self._load()
                 self._version = version
-            assert self._matrix is not None  # noqa: S101 - for mypy
-            snapshot = self._matrix.snapshot()
+            snapshot = matrix.snapshot()
             if filter.ids is None and not filter.where:
                 return snapshot, None
             conditions, values = _sql(Filter(ids=filter.ids, where=filter.where))
@@ -445,8 +445,8 @@ class FileStore:
                 rows = database.execute(f"SELECT row FROM entries e WHERE {conditions} ORDER BY row", values).fetchall()
             return snapshot, np.array(rows, np.int64).reshape(-1)
 
-    def _load(self) -> None:
-        """Read the rows that are new, and forget those that are gone."""
+    def _load(self) -> Matrix:
+        """The matrix with the rows that are new, and without those that are gone."""
         matrix = self._matrix or Matrix()
         with self._reading() as database:
             removals = database.execute("SELECT count FROM removals").fetchone()[0]
@@ -466,6 +466,7 @@ class FileStore:
                     columns[0], features.reshape(-1, FEATURE_DIM), columns[2], columns[3], columns[4], columns[8]
                 )
         self._matrix, self._removals = matrix, removals
+        return matrix
 
 
 def _problem(check: Callable[[Any], object], row: Any) -> str | None:

@@ -31,7 +31,7 @@ class Settings:
         audit: file that gets a line for each enrolment and removal; None for standard error.
         read_only: enrolling and removing are refused.
         max_bytes, max_pixels: of a picture, checked before it is decoded.
-        max_body: bytes of a body that is no picture.
+        max_body: bytes of a body that is not a picture.
         upload_seconds, request_seconds: for the arrival of a request, and for all of it.
         held_bytes: of all uploads that are arriving, together.
         connections: at the same time.
