@@ -20,8 +20,9 @@ from osnet.gallery.milvus import MilvusStore
 from osnet.gallery.milvus_address import is_address
 from osnet.gallery.store import About, Entry, Match, Receipt, Result, Row, Stats, Store
 from osnet.gallery.thumbnails import check_thumbnails, make_thumbnail
-from osnet.inference.embedder import Embedder, Signature, normalise, prefetch
+from osnet.inference.embedder import Embedder, Signature, normalise
 from osnet.inference.images import prepare
+from osnet.inference.prefetch import prefetch
 from osnet.models.load import ModelLike
 
 if TYPE_CHECKING:

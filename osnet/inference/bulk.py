@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from osnet.errors import ImageError
 from osnet.image_files import find_images
-from osnet.inference.embedder import Embedder, prefetch
+from osnet.inference.embedder import Embedder
 from osnet.inference.feature_files import check_format, feature_writer
 from osnet.inference.images import prepare
+from osnet.inference.prefetch import prefetch
 
 if TYPE_CHECKING:
     import numpy as np

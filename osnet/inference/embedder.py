@@ -5,14 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-import time
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +19,7 @@ from osnet.checks import check_bool, check_choice, check_integer
 from osnet.errors import DataError, HashError, ImageError, OptionError
 from osnet.inference.backends import Backend, create_backend
 from osnet.inference.images import ImageLike, check_color, crop_boxes, prepare
+from osnet.inference.prefetch import prefetch
 from osnet.models.artefact import Artefact, artefact_kind
 from osnet.models.load import ModelLike, is_network, names_weights_file, read_model
 from osnet.variants import FEATURE_DIM, check_size, size_text
@@ -36,8 +32,6 @@ if TYPE_CHECKING:
 
 _ZERO = 1e-12  # a feature shorter than this has no direction; torch's normalize has the same bound
 BAD_BOXES = ("raise", "nan")
-_PATIENCE = 0.05
-"""Seconds that a caller of `prefetch` waits, with no result ready in between, until a thread is added."""
 
 
 @dataclass(frozen=True)
@@ -383,70 +377,3 @@ def normalise(features: NDArray[np.float32]) -> NDArray[np.float32]:
     lengths = np.sqrt(np.einsum("nd,nd->n", features, features, dtype=np.float64))
     scaled: NDArray[np.float32] = (features / np.maximum(lengths, _ZERO)[:, None]).astype(np.float32)
     return scaled
-
-
-def prefetch(
-    work: Callable[[Any], Any],
-    items: Iterable[Any],
-    *,
-    ahead: int = 128,
-    workers: int | None = None,
-    together: int = 16,
-) -> Iterator[Any]:
-    """``work(item)`` for each item in order, computed by threads before it is asked for.
-
-    Threads of Python get in each other's way where images are small: two took a quarter more processor time for crops
-    than one, which was fast enough. So it begins with one, and another is added whenever the caller has to wait.
-
-    Args:
-        work: what is done with each item. Pillow lets go of Python's lock while it decodes and resizes.
-        items: of any number.
-        ahead: how many items are computed before they are asked for, at most.
-        workers: number of threads, at most; None: one for each core, at most 8.
-        together: items that a thread takes at once.
-    """
-    waiting = iter(items)
-    workers = workers or min(8, os.cpu_count() or 1)
-    tasks: SimpleQueue[tuple[Future[list[Any]], list[Any]] | None] = SimpleQueue()
-    pending: deque[Future[list[Any]]] = deque()
-    threads: list[threading.Thread] = []
-
-    def submit() -> None:
-        if group := list(islice(waiting, together)):
-            pending.append(Future())
-            tasks.put((pending[-1], group))
-
-    def compute() -> None:
-        while task := tasks.get():
-            future, group = task
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result([work(item) for item in group])
-                except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
-                    future.set_exception(error)
-
-    def add_thread() -> None:
-        threads.append(threading.Thread(target=compute, name=f"osnet-decode_{len(threads)}", daemon=True))
-        threads[-1].start()
-
-    for _ in range(max(1, ahead // together)):
-        submit()
-    add_thread()
-    waited = 0.0
-    try:
-        while pending:
-            start, ready = time.monotonic(), pending[0].done()
-            results = pending.popleft().result()
-            waited = 0.0 if ready else waited + time.monotonic() - start
-            if waited > _PATIENCE and len(threads) < workers:
-                add_thread()
-                waited = 0.0
-            yield from results
-            submit()
-    finally:
-        for future in pending:
-            future.cancel()
-        for _ in threads:
-            tasks.put(None)
-        for thread in threads:
-            thread.join()

@@ -23,8 +23,8 @@ import numpy as np
 from osnet._version import __version__
 from osnet.errors import ImageError
 from osnet.files import open_regular
-from osnet.inference.embedder import prefetch
 from osnet.inference.images import prepare
+from osnet.inference.prefetch import prefetch
 from osnet.variants import FEATURE_DIM, INPUT_HEIGHT, INPUT_WIDTH
 
 if TYPE_CHECKING:

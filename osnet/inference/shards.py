@@ -19,7 +19,7 @@ from osnet.checks import check_choice, check_integer
 from osnet.errors import DataError, ImageError, OptionError
 from osnet.escaping import name_of_text, text_of_name
 from osnet.inference.bulk import describe
-from osnet.inference.embedder import Embedder, prefetch
+from osnet.inference.embedder import Embedder
 from osnet.inference.feature_folder import (
     MAX_PART_SIZE,
     PART_SIZE,
@@ -37,6 +37,7 @@ from osnet.inference.feature_folder import (
     write_part,
 )
 from osnet.inference.images import cut_boxes, prepare_boxes
+from osnet.inference.prefetch import prefetch
 from osnet.inference.sources import Source, content_of
 from osnet.inference.tables import BOX, FEATURE, FILE, HIDDEN, OFFSET, SIZE, TAR
 from osnet.locations import Location, is_address, location

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osnet.errors import DataError
-from osnet.inference.embedder import prefetch
 from osnet.inference.images import prepare
+from osnet.inference.prefetch import prefetch
 from osnet.training.config import TrainConfig
 from osnet.training.dataset import TrainingImages
 

@@ -13,8 +13,9 @@ from PIL import Image
 from osnet.checkpoint.weights import Weights
 from osnet.errors import DataError, ImageError, OptionError, UnknownModelError, WeightsError
 from osnet.inference.backends import create_backend
-from osnet.inference.embedder import Embedder, Signature, normalise, prefetch
+from osnet.inference.embedder import Embedder, Signature, normalise
 from osnet.inference.images import prepare
+from osnet.inference.prefetch import prefetch
 from osnet.models.load import create_model, set_weights
 from osnet.models.openvino_graph import openvino_core
 from tests.oracles.features import features_of
