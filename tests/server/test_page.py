@@ -19,6 +19,7 @@ from tests.server.conftest import Serve
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="accessibility is tested with axe-core")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; install Debian's package chromium"),
@@ -163,6 +164,51 @@ def test_the_keyboard_alone_reaches_a_person(page: Any, client: httpx.Client) ->
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Similar to Ada").wait_for()
     assert page.locator(".group h3").first.text_content() == "Ada"
+
+
+SCREENS = {"wide, light": (1280, "light"), "narrow, dark": (360, "dark")}
+
+
+def test_axe_finds_nothing_serious_in_any_state(page: Any, client: httpx.Client) -> None:
+    found: dict[str, list[str]] = {}
+    passed: set[str] = set()
+
+    def look(state: str) -> None:
+        for screen, (width, scheme) in SCREENS.items():
+            page.set_viewport_size({"width": width, "height": 800})
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            result = axe.Axe().run(page).response
+            passed.update(rule["id"] for rule in result["passes"])
+            found[f"{state}; {screen}"] = [
+                f"{rule['impact']}: {rule['id']} at {node['target']}"
+                for rule in result["violations"]
+                for node in rule["nodes"]
+                if rule["impact"] in ("serious", "critical")
+            ]
+
+    page.get_by_role("button", name="Try it with drawn people").wait_for()
+    look("empty gallery")
+    client.post("/api/drawn")
+    page.reload()
+    page.locator(".people img").last.wait_for()
+    page.locator("#sample-list img").last.wait_for()
+    page.locator("summary").click()
+    look("people and filters")
+    page.locator("#sample-list button").first.click()
+    page.locator(".shot img").last.wait_for()
+    look("answers")
+    page.get_by_role("button", name="Enrol this person").click()
+    look("enrolling")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Remove person Ada").click()
+    look("question before a removal")
+    page.locator("#ask-dialog-yes").click()
+    page.locator("#file").set_input_files({"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"no picture"})
+    page.locator("#problem").wait_for()
+    page.locator(".toast").wait_for()
+    look("an error, and an undo")
+    assert {state: faults for state, faults in found.items() if faults} == {}
+    assert {"color-contrast", "label", "image-alt", "button-name"} <= passed
 
 
 def test_a_token_comes_with_the_address_or_is_asked_for(
