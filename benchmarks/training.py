@@ -1,4 +1,4 @@
-"""Training steps per second: ours, the zoo's network with its kind of loop, torchreid's network in torch eager.
+"""Training steps per second: ours with and without its loops for depthwise convolutions, the zoo's, torchreid's.
 
 python -m benchmarks.training [--batch 32] [--height 256] [--steps 8] [--zoo DIR] [--torchreid DIR --torch PYTHON]
 
@@ -47,19 +47,27 @@ def _data(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     return rng.integers(0, 256, shape, np.uint8), rng.integers(0, CLASSES, options.batch).astype(np.int32)
 
 
-def ours(options: argparse.Namespace) -> dict[str, float]:
+def ours(options: argparse.Namespace, *, loops: bool = True) -> dict[str, float]:
     from mindspore import Tensor
 
     from osnet.models.load import create_model
+    from osnet.training import step
     from osnet.training.config import TrainConfig
     from osnet.training.ranks import Ranks
     from osnet.training.step import Stepper, graph_mode
 
+    if not loops:
+        step.speed_up_depthwise = lambda _: 0
     config = TrainConfig(sampler="random", triplet=0, batch_size=options.batch)
-    stepper = Stepper(create_model("osnet_x0_25", CLASSES), config, Ranks())
     images, labels = (Tensor(array) for array in _data(options))
     with graph_mode():
+        stepper = Stepper(create_model("osnet_x0_25", CLASSES), config, Ranks())
         return measure(lambda: stepper([(images, labels)], 1e-4)[0], options.batch, options.steps)
+
+
+def without_loops(options: argparse.Namespace) -> dict[str, float]:
+    """Ours with MindSpore's depthwise convolutions."""
+    return ours(options, loops=False)
 
 
 def zoo(options: argparse.Namespace) -> dict[str, float]:
@@ -110,7 +118,7 @@ def torch(options: argparse.Namespace) -> dict[str, float]:
     return measure(step, options.batch, options.steps)
 
 
-CASES = {"ours": ours, "zoo": zoo, "torch": torch}
+CASES = {"ours": ours, "without loops": without_loops, "zoo": zoo, "torch": torch}
 
 
 def main() -> None:
@@ -126,7 +134,7 @@ def main() -> None:
     if options.case:
         print(json.dumps(CASES[options.case](options)))
         return
-    wanted = {"ours": True, "zoo": options.zoo, "torch": options.torch and options.torchreid}
+    wanted = {"ours": True, "without loops": True, "zoo": options.zoo, "torch": options.torch and options.torchreid}
     for case in CASES:
         if not wanted[case]:
             print(f"{case}: left out")

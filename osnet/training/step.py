@@ -14,6 +14,7 @@ from mindspore import ParameterTuple, Tensor, nn, ops
 from osnet.models.network import OSNet
 from osnet.training import losses
 from osnet.training.config import TrainConfig
+from osnet.training.depthwise import speed_up_depthwise
 from osnet.training.optimizer import create_optimizer
 from osnet.training.ranks import Ranks
 from osnet.variants import IMAGE_MEAN, IMAGE_STD
@@ -76,7 +77,8 @@ class Objective(nn.Cell):
 
 
 class Stepper:
-    """Optimizer steps on `network`. Under `graph_mode` the first call of each kind compiles for tens of seconds.
+    """Optimizer steps on `network`. Made and called under `graph_mode`, the first call of each kind compiles for tens
+    of seconds, and on CPU the network's depthwise convolutions become compiled loops.
 
     Args:
         network: as for `Objective`.
@@ -86,6 +88,8 @@ class Stepper:
     """
 
     def __init__(self, network: OSNet, config: TrainConfig, ranks: Ranks, *, frozen_base: bool = False) -> None:
+        if mindspore.get_context("mode") == mindspore.GRAPH_MODE:
+            speed_up_depthwise(network)
         network.set_train(not (frozen_base or config.freeze_norm))
         params = list(network.trainable_params())
         if frozen_base:
