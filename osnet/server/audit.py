@@ -1,4 +1,4 @@
-"""A line for each enrolment and removal: who was told of, when, from where; never the picture."""
+"""A line for each enrolment, change of name and removal: who, when, from where; never the picture."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Audit:
             self._own = os.fdopen(handle, "a", encoding="ascii")
 
     def write(self, action: str, client: str, **told: Any) -> None:
-        """One line: ``action`` is ``enrol`` or ``remove``."""
+        """One line: ``action`` is ``enrol``, ``rename`` or ``remove``."""
         moment = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
         line = json.dumps({"time": moment, "audit": action, "client": client, **told})
         with self._lock, contextlib.suppress(OSError, ValueError):

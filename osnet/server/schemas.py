@@ -73,6 +73,12 @@ class Enrolled(BaseModel):
     new: bool = Field(description="Whether it was not there before.")
 
 
+class Renamed(BaseModel):
+    """The entry with the new name."""
+
+    id: str = Field(description="The entry's id from now on.")
+
+
 class Entries(BaseModel):
     """Entries in the order in which they were enrolled."""
 

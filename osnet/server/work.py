@@ -6,8 +6,9 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osnet.evaluation.calibration import read_calibration
+from osnet.gallery.entries import content_id
+from osnet.gallery.filters import check_text
 from osnet.gallery.gallery import Gallery
-from osnet.gallery.store import Entry, Receipt, Result
+from osnet.gallery.store import Entry, Receipt, Result, Row
 from osnet.server import drawn_people
 from osnet.server.audit import Audit
 from osnet.server.batching import Batcher, BusyError
@@ -114,11 +117,15 @@ class Work:
 
         return await self._write(add)
 
-    async def remove(self, client: str, **conditions: Any) -> Receipt:
-        """Remove entries from the gallery."""
+    async def remove(self, client: str, *, unnamed: bool = False, **conditions: Any) -> Receipt:
+        """Remove entries from the gallery; with `unnamed` those of them that are not named."""
 
         def remove() -> Receipt:
-            receipt = self.gallery.remove(**conditions)
+            if unnamed:
+                ids = [entry.id for entry in self._list(unnamed, **conditions)]
+                receipt = self.gallery.remove(ids=ids or ["none"])
+            else:
+                receipt = self.gallery.remove(**conditions)
             if receipt.ids:
                 self.audit.write("remove", client, ids=list(receipt.ids), identities=list(receipt.identities))
                 self.metrics.removed.inc(len(receipt.ids))
@@ -126,15 +133,41 @@ class Work:
 
         return await self._write(remove)
 
+    async def rename(self, client: str, id: str, identity: str | None) -> str | None:
+        """Make an entry one of another person, or of nobody: its new id; None where it is not there.
+
+        The new entry is written before the old one is removed: who is interrupted finds both, and not neither.
+        """
+
+        def rename() -> str | None:
+            entry = next(iter(self.gallery.list(ids=[id])), None)
+            if entry is None or entry.identity == identity:
+                return None if entry is None else id
+            feature = self.gallery.features([id])[0]
+            named = replace(entry, identity=None if identity is None else check_text("identity", identity))
+            named = replace(named, id=content_id(feature.tobytes(), named))
+            self.gallery._store.add([Row(named, feature, self.gallery.thumbnail(id))])
+            self.gallery.remove(ids=[id], compact=entry.identity is not None)
+            self.audit.write("rename", client, ids=[id, named.id], identities=[entry.identity, identity])
+            return named.id
+
+        return await self._write(rename)
+
+    def _list(self, unnamed: bool, **conditions: Any) -> Iterator[Entry]:
+        found = self.gallery.list(**conditions)
+        return (entry for entry in found if entry.identity is None) if unnamed else found
+
     async def entry(self, id: str) -> Entry | None:
         """The entry of an id; None where there is none."""
         return await self.read(lambda: next(iter(self.gallery.list(ids=[id])), None))
 
-    async def entries(self, limit: int, offset: int, **conditions: Any) -> tuple[list[dict[str, Any]], bool]:
-        """Some entries, and whether there are more."""
+    async def entries(
+        self, limit: int, offset: int, *, unnamed: bool = False, **conditions: Any
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """Some entries, with `unnamed` only those that are not named, and whether there are more."""
 
         def some() -> tuple[list[dict[str, Any]], bool]:
-            found = list(itertools.islice(self.gallery.list(**conditions), offset, offset + limit + 1))
+            found = list(itertools.islice(self._list(unnamed, **conditions), offset, offset + limit + 1))
             return [entry_dict(entry) for entry in found[:limit]], len(found) > limit
 
         return await self.read(some)

@@ -165,6 +165,50 @@ def test_an_entry_has_the_id_and_feature_that_the_gallery_itself_would_give(
     client.delete(f"/api/entries/{id}")
 
 
+@pytest.fixture
+def nameless(enrolled: Path, embedder: osnet.Embedder, people: Path, tmp_path: Path) -> Path:
+    """The gallery, and two pictures in it of people who are not named; only the second has a time."""
+    path = tmp_path / "nameless.gallery"
+    shutil.copy(enrolled, path)
+    with Gallery(path, embedder) as gallery:
+        gallery.add(sorted((people / "query").glob("*.jpg"))[:2], camera=["1", "2"], time=[None, 1_700_000_500])
+    return path
+
+
+def test_entries_without_a_name_are_listed_named_and_removed(
+    serve: Serve, nameless: Path, embedder: osnet.Embedder, people: Path, tmp_path: Path
+) -> None:
+    client = serve(gallery=nameless, audit=tmp_path / "audit.jsonl")
+    assert client.get("/api/entries").json()["entries"][:8] == client.get("/api/entries?limit=8").json()["entries"]
+    found = client.get("/api/entries", params={"unnamed": True}).json()["entries"]
+    assert [(entry["identity"], entry["camera"]) for entry in found] == [(None, "1"), (None, "2")]
+    one = client.get("/api/entries", params={"unnamed": True, "limit": 1, "offset": 1}).json()
+    assert (one["entries"], one["more"]) == (found[1:], False)
+
+    old = found[0]["id"]
+    feature, thumbnail = client.work.gallery.features([old]), client.work.gallery.thumbnail(old)
+    new = client.patch(f"/api/entries/{old}", params={"identity": "Ann 安"}).json()["id"]
+    assert client.get(f"/api/entries/{old}").status_code == 404
+    assert client.get(f"/api/entries/{new}").json() == {**found[0], "id": new, "identity": "Ann 安"}
+    assert np.array_equal(client.work.gallery.features([new]), feature)
+    assert client.work.gallery.thumbnail(new) == thumbnail
+    assert client.patch(f"/api/entries/{new}", params={"identity": "Ann 安"}).json() == {"id": new}
+    assert client.patch(f"/api/entries/{old}", params={"identity": "x"}).status_code == 404
+    assert client.patch(f"/api/entries/{new}", params={"identity": "\0"}).status_code == 422
+    again = client.patch(f"/api/entries/{new}").json()["id"]
+    assert client.get(f"/api/entries/{again}").json()["identity"] is None
+    lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert [(line["audit"], line["ids"], line["identities"]) for line in lines] == [
+        ("rename", [old, new], [None, "Ann 安"]),
+        ("rename", [new, again], ["Ann 安", None]),
+    ]
+
+    assert client.delete("/api/entries", params={"unnamed": True, "camera": "2"}).json()["ids"] == [found[1]["id"]]
+    assert client.delete("/api/entries", params={"unnamed": True}).json()["ids"] == [again]
+    assert client.delete("/api/entries", params={"unnamed": True}).json()["remaining"] == 8
+    assert b"Ann" not in nameless.read_bytes()
+
+
 def test_removing_needs_a_condition(serve: Serve) -> None:
     client = serve()
     assert client.delete("/api/entries").status_code == 422

@@ -315,6 +315,8 @@ def test_a_read_only_server_changes_nothing(serve: Serve, people: Path) -> None:
     assert client.post("/api/entries?identity=x", content=picture(people), headers=JPEG).status_code == 403
     assert client.delete("/api/entries?identity=0002").status_code == 403
     assert client.post("/api/drawn").status_code == 403
+    id = client.get("/api/entries?limit=1").json()["entries"][0]["id"]
+    assert client.patch(f"/api/entries/{id}?identity=x").status_code == 403
     assert client.get("/api/gallery").json()["entries"] == 8
 
 
