@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 import osnet
 from osnet.gallery.gallery import Gallery
@@ -76,7 +78,7 @@ def test_from_an_empty_gallery_to_answers_enrolling_and_removing(
     assert page.locator(".group.best h3").text_content() == "Ada"
 
     page.get_by_role("button", name="Enrol this person").click()
-    page.get_by_label("Name or number").fill("<b>Zoe</b>")
+    page.get_by_role("combobox", name="Name or number").fill("<b>Zoe</b>")
     page.get_by_role("button", name="Enrol", exact=True).click()
     page.get_by_text("is enrolled").wait_for()
     page.locator(".group h3", has_text="<b>Zoe</b>").wait_for()  # text, not HTML
@@ -102,6 +104,53 @@ def test_from_an_empty_gallery_to_answers_enrolling_and_removing(
             break
         page.wait_for_timeout(100)
     assert client.get("/api/gallery").json()["identities"] == 11
+
+
+def unnamed(client: httpx.Client, count: int) -> None:
+    """Drawn people, and `count` pictures of some of them that are not named."""
+    client.post("/api/drawn")
+    client.work.gallery.add([Image.open(io.BytesIO(sample.content)) for sample in samples()[:count]])
+
+
+def test_pictures_without_a_name_are_found_named_and_removed(page: Any, client: httpx.Client) -> None:
+    unnamed(client, 4)
+    page.reload()
+    page.get_by_role("button", name="Not named 4 pictures").click()
+    pictures = page.locator(".unnamed li")
+    pictures.nth(3).wait_for()
+    page.locator(".unnamed .name").first.click()
+    page.get_by_role("button", name="Ada").click()  # who looks like it
+    page.get_by_role("button", name="Name", exact=True).click()
+    page.get_by_text("This is Ada now.").wait_for()
+    assert client.get("/api/gallery").json()["unidentified"] == 3
+    assert len(client.get("/api/entries", params={"identity": "Ada"}).json()["entries"]) == 4
+    page.get_by_role("button", name="Undo").click()
+    pictures.nth(3).wait_for()
+    assert client.get("/api/gallery").json()["unidentified"] == 4
+
+    page.locator(".look").first.click()
+    page.get_by_role("heading", name="Similar to this picture").wait_for()
+    assert page.locator(".group h3").all_text_contents()[:2] == ["This picture", "Ada"]
+    page.locator(".self .name").click()
+    page.get_by_role("combobox", name="Name or number").fill("Ada")
+    page.keyboard.press("Enter")
+    page.locator(".self").wait_for(state="detached")
+    assert page.locator(".group").first.locator(".shot").count() == 4
+
+    page.get_by_role("button", name="Show all people").click()
+    page.get_by_role("button", name="Not named 3 pictures").click()
+    page.locator(".unnamed .remove").first.click()
+    page.locator("#ask-dialog-yes").click()
+    assert pictures.count() == 2
+    page.locator("#remove-all").click()
+    page.locator("#ask-dialog-yes").click()
+    page.get_by_text("Every picture has a name.").wait_for()
+    page.goto("about:blank")
+    for _ in range(50):
+        if client.get("/api/gallery").json()["unidentified"] == 0:
+            break
+        page.wait_for_timeout(100)
+    assert client.get("/api/gallery").json()["entries"] == 37
 
 
 def test_a_box_on_a_photo_by_mouse_and_by_keys_and_paste(page: Any, client: httpx.Client) -> None:
@@ -177,7 +226,7 @@ def test_axe_finds_nothing_serious_in_any_state(page: Any, client: httpx.Client)
         for screen, (width, scheme) in SCREENS.items():
             page.set_viewport_size({"width": width, "height": 800})
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            result = axe.Axe().run(page).response
+            result = page.evaluate("axe.run()")
             passed.update(rule["id"] for rule in result["passes"])
             found[f"{state}; {screen}"] = [
                 f"{rule['impact']}: {rule['id']} at {node['target']}"
@@ -186,14 +235,23 @@ def test_axe_finds_nothing_serious_in_any_state(page: Any, client: httpx.Client)
                 if rule["impact"] in ("serious", "critical")
             ]
 
+    page.add_init_script(axe.Axe().axe_script)
+    page.reload()
     page.get_by_role("button", name="Try it with drawn people").wait_for()
     look("empty gallery")
-    client.post("/api/drawn")
+    unnamed(client, 2)
     page.reload()
     page.locator(".people img").last.wait_for()
     page.locator("#sample-list img").last.wait_for()
     page.locator("summary").click()
     look("people and filters")
+    page.get_by_role("button", name="Not named").click()
+    page.locator(".unnamed img").last.wait_for()
+    look("not named")
+    page.locator(".unnamed .name").first.click()
+    page.locator("#name-list button").first.wait_for()
+    look("naming")
+    page.get_by_role("button", name="Cancel").click()
     page.locator("#sample-list button").first.click()
     page.locator(".shot img").last.wait_for()
     look("answers")

@@ -5,44 +5,54 @@ import { $, make, plural, timeText } from "./dom.js";
 
 const UNKNOWN = "Not named";
 
-/** Matches → one group for each person, the best first; each has its matches, best first. */
-export function grouped(matches) {
+/** Matches → one group for each person, the best first; each has its matches, best first.
+
+Pictures that are not named may show anybody: those that reach the threshold are one group, the others another. `query`
+is an entry that was searched for and is not named. */
+export function grouped(matches, threshold, query = null) {
   const groups = new Map();
   for (const match of matches) {
-    const who = match.entry.identity ?? UNKNOWN;
-    if (!groups.has(who)) groups.set(who, { who, named: match.entry.identity !== null, matches: [] });
-    groups.get(who).matches.push(match);
+    const named = match.entry.identity !== null;
+    const self = !named && match.entry.id === query;
+    const key = named ? `=${match.entry.identity}` : self ? "self" : match.similarity >= threshold;
+    if (!groups.has(key)) groups.set(key, { who: named ? match.entry.identity : self ? "This picture" : UNKNOWN, named, self, matches: [] });
+    groups.get(key).matches.push(match);
   }
   return [...groups.values()];
 }
 
 /** Show matches; those groups whose best is below the threshold come after a line. */
-export function showAnswers(matches, threshold, actions) {
-  const groups = grouped(matches);
+export function showAnswers(matches, threshold, actions, query) {
+  const groups = grouped(matches, threshold, query);
   const above = groups.filter((group) => group.matches[0].similarity >= threshold);
   const below = groups.filter((group) => group.matches[0].similarity < threshold);
   const parts = [];
-  if (above.length) parts.push(list(above, threshold, actions, true));
+  if (above.length) parts.push(list(above, actions, true));
+  const found = above.filter((group) => !group.self);
   if (below.length) {
-    parts.push(make("p", { className: "divider" }, above.length ? "Less similar than your threshold" : "The nearest, but less similar than your threshold"));
-    parts.push(list(below, threshold, actions, false));
+    parts.push(make("p", { className: "divider" }, found.length ? "Less similar than your threshold" : "The nearest, but less similar than your threshold"));
+    parts.push(list(below, actions, false));
   }
   $("list").replaceChildren(...parts);
+  const named = found.filter((group) => group.named);
+  const reach = threshold.toFixed(2);
   if (!matches.length) return "No entry meets the filters.";
-  if (!above.length) return `Nobody in the gallery reaches ${threshold.toFixed(2)}: this person seems not to be enrolled.`;
-  return above.length === 1
-    ? `One person reaches ${threshold.toFixed(2)}: ${above[0].who}.`
-    : `${above.length} people reach ${threshold.toFixed(2)}; ${above[0].who} is the most similar.`;
+  if (!found.length) return `Nobody in the gallery reaches ${reach}: this person seems not to be enrolled${query ? " by name" : ""}.`;
+  if (!named.length) return `Only pictures that are not named reach ${reach}.`;
+  return named.length === 1
+    ? `One person reaches ${reach}: ${named[0].who}.`
+    : `${named.length} people reach ${reach}; ${named[0].who} is the most similar.`;
 }
 
-function list(groups, threshold, actions, above) {
-  return make("ul", { className: "groups" }, ...groups.map((group, place) => {
+function list(groups, actions, above) {
+  const first = groups.find((group) => !group.self);
+  return make("ul", { className: "groups" }, ...groups.map((group) => {
     const best = group.matches[0].similarity;
-    const verdict = above ? (place === 0 ? "most similar" : "reaches the threshold") : "below the threshold";
-    return make("li", {}, make("article", { className: `group ${above ? "" : "below"} ${above && place === 0 ? "best" : ""}`, "aria-label": `${group.who}, similarity ${best.toFixed(2)}` },
+    const verdict = group.self ? "" : !above ? "below the threshold" : group === first ? "most similar" : "reaches the threshold";
+    return make("li", {}, make("article", { className: `group ${group.self ? "self" : ""} ${above ? "" : "below"} ${above && group === first ? "best" : ""}`, "aria-label": `${group.who}, similarity ${best.toFixed(2)}` },
       make("div", { className: "group-head" },
-        make("h3", {}, group.who),
-        make("span", { className: "verdict" }, verdict),
+        make("h3", { dir: "auto" }, group.who),
+        verdict && make("span", { className: "verdict" }, verdict),
         actions.removePerson && group.named && make("button", { type: "button", className: "plain menu", "aria-label": `Remove person ${group.who}`, on: { click: () => actions.removePerson(group.who) } }, "Remove person")),
       make("ul", { className: "shots" }, ...group.matches.map((match) => shot(match, group.who, actions)))));
   }));
@@ -57,19 +67,24 @@ function shot({ entry, similarity }, who, actions) {
     make("meter", { min: 0, max: 1, value: Math.max(0, similarity), "aria-label": "similarity" }),
     make("span", { className: "quiet" }, entry.camera === null ? "camera not known" : entry.camera),
     make("span", { className: "quiet" }, timeText(entry.time) || "time not known"),
-    actions.removeEntry && make("button", { type: "button", className: "plain", "aria-label": `Remove this picture of ${who}`, on: { click: () => actions.removeEntry(entry) } }, "Remove"));
+    actions.removeEntry && make("div", { className: "row" },
+      entry.identity === null && make("button", { type: "button", className: "plain name", "aria-label": "Name this picture", on: { click: () => actions.nameEntry(entry) } }, "Name"),
+      make("button", { type: "button", className: "plain remove", "aria-label": `Remove this picture of ${who}`, on: { click: () => actions.removeEntry(entry) } }, "Remove")));
 }
 
-/** Show everybody who is enrolled. */
-export function showPeople(people, more, choose) {
-  $("list").replaceChildren(make("ul", { className: "people" }, ...people.map((person) => {
+/** Show everybody who is enrolled, and `unnamed` (a cover and the number of pictures) where there is any. */
+export function showPeople(people, more, choose, unnamed, chooseUnnamed) {
+  const tile = (cover, name, count, kind, click) => {
     const frame = make("div", { className: "frame" });
-    showThumbnail(frame, person.cover, "");
-    return make("li", {}, make("button", { type: "button", on: { click: () => choose(person) } },
+    showThumbnail(frame, cover, "");
+    return make("li", { className: kind }, make("button", { type: "button", on: { click } },
       frame,
-      make("span", {}, person.identity),
-      make("span", { className: "quiet" }, plural(person.entries, "picture", "pictures"))));
-  })));
+      make("bdi", {}, name),
+      make("span", { className: "quiet" }, plural(count, "picture", "pictures"))));
+  };
+  $("list").replaceChildren(make("ul", { className: "people" },
+    ...(unnamed ? [tile(unnamed.cover, UNKNOWN, unnamed.entries, "stack", chooseUnnamed)] : []),
+    ...people.map((person) => tile(person.cover, person.identity, person.entries, "", () => choose(person)))));
   return more ? `The first ${people.length} by name.` : "";
 }
 

@@ -53,6 +53,7 @@ function sentence(text) {
 
 export const getJson = async (path, params) => (await request("GET", path, { params })).json();
 export const remove = async (path, params, keepalive) => (await request("DELETE", path, { params, keepalive })).json();
+export const patch = async (path, params) => (await request("PATCH", path, { params })).json();
 export const getBlob = async (path) => (await request("GET", path)).blob();
 export const post = async (path, params, picture) =>
   (await request("POST", path, { params, body: picture, kind: picture && (picture.type || "application/octet-stream") })).json();

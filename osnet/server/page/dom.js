@@ -9,7 +9,7 @@ export function make(tag, { on = {}, ...attributes } = {}, ...children) {
     if (value !== undefined && value !== false) element.setAttribute(name === "className" ? "class" : name, value === true ? "" : value);
   }
   for (const [event, listener] of Object.entries(on)) element.addEventListener(event, listener);
-  element.append(...children.filter((child) => child !== null && child !== undefined));
+  element.append(...children.filter((child) => child || child === 0 || child === ""));
   return element;
 }
 

@@ -3,13 +3,17 @@
 import * as answers from "./answers.js";
 import * as api from "./api.js";
 import { $, ask, isoOf, make, plural, toast } from "./dom.js";
+import * as names from "./names.js";
 import * as picture from "./picture.js";
 import * as threshold from "./threshold.js";
 
 const LIMIT = 60;
+const LISTED = 200;
 let about = null;
 let view = "people";
 let matches = [];
+let unnamed = [];
+let query = null; // the entry that was searched for
 let turn = 0;
 const hidden = new Set();
 
@@ -37,6 +41,7 @@ async function showing(work) {
 function title(text, back) {
   $("answers-title").textContent = text;
   $("back").hidden = !back;
+  $("remove-all").hidden = true;
 }
 
 async function refresh() {
@@ -62,11 +67,17 @@ function filters() {
   return found;
 }
 
-const actions = () => (about.read_only ? {} : { removeEntry, removePerson });
+const actions = () => (about.read_only ? { similar } : { similar, nameEntry, removeEntry, removePerson });
 
 function render() {
+  if (view === "unnamed") {
+    const left = unnamed.filter((entry) => entry.identity === null && !hidden.has(entry.id));
+    $("status").textContent = names.showUnnamed(left, about.unidentified > LISTED, actions());
+    $("remove-all").hidden = about.read_only || !left.length;
+    return;
+  }
   const shown = matches.filter((match) => !hidden.has(match.entry.id));
-  $("status").textContent = answers.showAnswers(shown, threshold.value(), actions());
+  $("status").textContent = answers.showAnswers(shown, threshold.value(), actions(), view === "similar" ? query.id : null);
 }
 
 function search() {
@@ -84,13 +95,15 @@ function search() {
   });
 }
 
-function similar(person) {
+/** Search for an entry. */
+function similar(entry) {
   view = "similar";
+  query = entry;
   return showing(async () => {
-    const found = await api.getJson(`/api/entries/${person.cover}/similar`, { limit: LIMIT, ...filters() });
+    const found = await api.getJson(`/api/entries/${entry.id}/similar`, { limit: LIMIT, ...filters() });
     return () => {
       matches = found.matches;
-      title(`Similar to ${person.identity}`, true);
+      title(`Similar to ${entry.identity ?? "this picture"}`, true);
       render();
       $("answers").focus();
     };
@@ -101,15 +114,29 @@ function showPeople() {
   view = "people";
   return showing(async () => {
     await refresh();
-    const found = about.entries ? await api.getJson("/api/people", { limit: 200 }) : { people: [], more: false };
+    const found = about.entries ? await api.getJson("/api/people", { limit: LISTED }) : { people: [], more: false };
+    const [first] = about.unidentified ? (await api.getJson("/api/entries", { unnamed: true, limit: 1 })).entries : [];
     const drawn = await api.getJson("/api/drawn");
     return () => {
       $("names").replaceChildren(...found.people.map((person) => make("option", { value: person.identity })));
       title("People", false);
       $("status").textContent = about.entries
-        ? answers.showPeople(found.people, found.more, similar)
+        ? answers.showPeople(found.people, found.more, (person) => similar({ id: person.cover, identity: person.identity }), first && { cover: first.id, entries: about.unidentified }, showUnnamed)
         : answers.showWelcome(about.read_only ? null : drawPeople);
       showSamples(drawn);
+    };
+  });
+}
+
+function showUnnamed() {
+  view = "unnamed";
+  return showing(async () => {
+    const found = await api.getJson("/api/entries", { unnamed: true, limit: LISTED });
+    return () => {
+      unnamed = found.entries;
+      title("Not named", true);
+      render();
+      $("answers").focus();
     };
   });
 }
@@ -150,6 +177,33 @@ async function change(work) {
   await refresh().catch((error) => problem(error.message));
   if (view === "people") await showPeople();
   else if (view === "answers") await search();
+  else render();
+}
+
+async function nameEntry(entry) {
+  const identity = await names.askName(entry);
+  if (!identity) return;
+  const place = [...document.querySelectorAll(".name")].indexOf(document.activeElement);
+  await rename(entry.id, identity);
+  ([...document.querySelectorAll(".name")][Math.max(0, place)] ?? $("answers")).focus();
+}
+
+/** Give an entry a name, or none, wherever it is shown. */
+async function rename(id, identity) {
+  await change(async () => {
+    const done = await api.patch(`/api/entries/${id}`, { identity });
+    [query, ...unnamed, ...matches.map((match) => match.entry)].filter((entry) => entry?.id === id)
+      .forEach((entry) => Object.assign(entry, { id: done.id, identity: identity ?? null }));
+    if (!identity) return;
+    if (![...$("names").options].some((one) => one.value === identity)) $("names").append(make("option", { value: identity }));
+    toast(`This is ${identity} now.`, { seconds: 8, undo: () => rename(done.id, null) });
+  });
+}
+
+async function removeUnnamed() {
+  const count = plural(about.unidentified, "picture", "pictures");
+  if (!(await ask("Remove all that are not named?", `${count} without a name and their features are erased from the gallery's file.`, "Remove all"))) return;
+  later(`${count} removed.`, unnamed.filter((entry) => entry.identity === null).map((entry) => entry.id), (leaving) => api.remove("/api/entries", { unnamed: true }, leaving));
 }
 
 async function removeEntry(entry) {
@@ -206,6 +260,7 @@ $("filter-form").addEventListener("submit", (event) => event.preventDefault());
 $("enrol").addEventListener("click", openEnrol);
 $("enrol-form").addEventListener("submit", enrol);
 document.querySelectorAll("[data-close]").forEach((button) => button.addEventListener("click", () => button.closest("dialog").close()));
+$("remove-all").addEventListener("click", removeUnnamed);
 $("back").addEventListener("click", () => (picture.picture() ? picture.clear() : showPeople()));
 await showPeople();
 threshold.setUp(about?.calibration, () => view !== "people" && render());
