@@ -27,7 +27,8 @@ def add_to(app: typer.Typer) -> None:
 @with_fetch_options
 def serve(
     gallery: Annotated[
-        Optional[Path], typer.Argument(metavar="GALLERY", help="A file that osnet gallery create made.")
+        Optional[str],
+        typer.Argument(metavar="GALLERY", help="A file, or the address of a Milvus, that osnet gallery create made."),
     ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; any but this machine's own needs a token (OSNET_TOKEN).")
@@ -87,7 +88,7 @@ def serve(
                 calibrate_drawn(opened, Path(folder) / "calibration.json")
                 settings = replace(settings, calibration=Path(folder) / "calibration.json")
         else:
-            opened = Gallery(gallery, model, backend=backend, **fetch)  # type: ignore[arg-type]
+            opened = Gallery(gallery or "", model, backend=backend, **fetch)
         name = Path(opened.where).name if demo else opened.where
         Server(opened, settings, lambda address: _say_where(address, settings, name)).run()
 

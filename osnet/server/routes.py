@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
-from osnet.errors import OptionError
+from osnet.errors import GalleryError, OptionError
 from osnet.server import drawn_people, schemas
 from osnet.server.guard import client_of
 from osnet.server.parameters import (
@@ -191,7 +191,10 @@ def add_status(app: FastAPI, work: Work) -> None:
         """Whether pictures would be answered: the network runs and the gallery can be read."""
         if not work.batcher.alive:
             raise HTTPException(503, "the network does not run")
-        await work.read(lambda: list(work.gallery.list(limit=1)))
+        try:
+            await work.read(lambda: list(work.gallery.list(limit=1)))
+        except GalleryError as error:
+            raise HTTPException(503, "the gallery cannot be read") from error
         return _json({"status": "ready"})
 
     @app.get("/metrics", response_class=Response, tags=["server"],

@@ -202,19 +202,19 @@ async function rename(id, identity) {
 
 async function removeUnnamed() {
   const count = plural(about.unidentified, "picture", "pictures");
-  if (!(await ask("Remove all that are not named?", `${count} without a name and their features are erased from the gallery's file.`, "Remove all"))) return;
+  if (!(await ask("Remove all that are not named?", `${count} without a name and their features are erased from the gallery.`, "Remove all"))) return;
   later(`${count} removed.`, unnamed.filter((entry) => entry.identity === null).map((entry) => entry.id), (leaving) => api.remove("/api/entries", { unnamed: true }, leaving));
 }
 
 async function removeEntry(entry) {
   const who = entry.identity ?? "this person";
-  if (!(await ask("Remove this picture?", `The picture of ${who} and its features are erased from the gallery's file.`, "Remove"))) return;
+  if (!(await ask("Remove this picture?", `The picture of ${who} and its features are erased from the gallery.`, "Remove"))) return;
   later(`Picture of ${who} removed.`, [entry.id], (leaving) => api.remove(`/api/entries/${entry.id}`, {}, leaving));
 }
 
 async function removePerson(who) {
   const count = matches.filter((match) => match.entry.identity === who).length;
-  if (!(await ask(`Remove ${who}?`, `All pictures of ${who} (${count} of them are shown here) and their features are erased from the gallery's file.`, "Remove person"))) return;
+  if (!(await ask(`Remove ${who}?`, `All pictures of ${who} (${count} of them are shown here) and their features are erased from the gallery.`, "Remove person"))) return;
   const ids = matches.filter((match) => match.entry.identity === who).map((match) => match.entry.id);
   later(`${who} removed.`, ids, (leaving) => api.remove("/api/entries", { identity: who }, leaving));
 }
