@@ -13,7 +13,6 @@ from osnet.cli.options import (
     Calibration,
     Device,
     Flip,
-    Fpr,
     Model,
     Overwrite,
     Precision,
@@ -161,7 +160,15 @@ def search(
         typer.Option("--threshold", "-t", help="Least cosine similarity of pictures of one person, -1 to 1."),
     ] = None,
     calibration: Calibration = None,
-    fpr: Fpr = None,
+    far: Annotated[
+        Optional[float],
+        typer.Option(
+            help="With --calibration: of 1 / FAR searches for people who are not enrolled, one finds somebody."
+        ),
+    ] = None,
+    fpr: Annotated[
+        Optional[float], typer.Option(help="With --calibration: the false positive rate of a pair of pictures.")
+    ] = None,
     group: Annotated[bool, typer.Option("--group", help="Only the best match of each person.")] = False,
     rerank: Annotated[bool, typer.Option("--rerank", help="Order the first 100 by k-reciprocal re-ranking.")] = False,
     identity: Identity = None,
@@ -180,7 +187,6 @@ def search(
 
     Without a threshold nothing is decided: measure one with osnet eval --calibrate.
     """
-    from osnet.evaluation.feature_tables import choose_threshold
     from osnet.gallery.entries import check_signature
     from osnet.gallery.gallery import Gallery
     from osnet.image_files import find_images
@@ -192,9 +198,7 @@ def search(
         "until": until, "where": _conditions(where),
     }  # fmt: skip
     with Gallery(gallery, model, backend=backend, device=device, **fetch) as opened:
-        least = None
-        if not (threshold is None and calibration is None and fpr is None):
-            least = choose_threshold(opened.signature, threshold=threshold, calibration=calibration, fpr=fpr)
+        least = _threshold(opened, threshold, calibration, far, fpr)
         names: list[str] = []
         results = []
         for path in filter(_holds_features, inputs):
@@ -380,6 +384,26 @@ def rebuild(
     if done.new < done.read:
         say(f"osnet: {done.read - done.new:,} entries have no thumbnail and were left out", err=True)
     return 0 if done.new == done.read else 1
+
+
+def _threshold(
+    gallery: Any, given: Optional[float], calibration: Optional[Path], far: Optional[float], fpr: Optional[float]
+) -> Optional[float]:
+    if calibration is None:
+        if far is not None or fpr is not None:
+            raise OptionError("--far and --fpr choose a threshold of --calibration FILE (osnet eval --calibrate)")
+        return given
+    if given is not None:
+        raise OptionError("--threshold and --calibration exclude each other: both say when a match is good enough")
+    if (far is None) == (fpr is None):
+        raise OptionError(
+            "--calibration: say how often an answer may be wrong: --far 0.01 for one in 100 searches for people who "
+            "are not enrolled, or --fpr for pairs of pictures"
+        )
+    threshold: float = gallery.threshold(calibration, fpr, far=far)
+    rate = f"FPR {fpr:g} of a pair" if fpr is not None else f"FAR {far:g} of a search of {len(gallery):,} entries"
+    say(f"osnet: threshold {threshold:.3f}: {rate}", err=True)
+    return threshold
 
 
 def _holds_features(path: Path) -> bool:

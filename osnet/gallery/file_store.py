@@ -242,6 +242,11 @@ class FileStore:
                 self._writer.execute("UPDATE removals SET erased = max(erased, ?)", (count,))
             return done
 
+    def count(self) -> int:
+        with self._reading() as database:
+            entries: int = database.execute("SELECT count(*) FROM entries").fetchone()[0]
+        return entries
+
     def stats(self) -> Stats:
         with self._reading() as database:
             entries, identities, identified, first, last = database.execute(

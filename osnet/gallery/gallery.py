@@ -303,15 +303,28 @@ class Gallery:
             for place, distance in zip(kept[order].tolist(), distances[order].tolist())
         ]
 
-    def threshold(self, calibration: str | os.PathLike[str], fpr: float) -> float:
-        """The threshold for a false positive rate, from a file of ``osnet eval --calibrate``.
+    def threshold(
+        self, calibration: str | os.PathLike[str], fpr: float | None = None, *, far: float | None = None
+    ) -> float:
+        """The threshold for an error rate, from a file of ``osnet eval --calibrate``.
+
+        Args:
+            calibration: the file.
+            fpr: false positive rate of one pair: of 1 / fpr pairs of different people, one counts as one person.
+            far: false alarm rate of a search: of 1 / far searches for people who are not enrolled, at most one finds
+                somebody. The threshold rises with the number of entries: ask for it again when the gallery has grown.
 
         Raises:
-            DataError: not such a file, of another checkpoint or settings, or without this rate.
+            DataError: not such a file, of another checkpoint or settings, or without this rate; or it has too few pairs
+                for `far` and this number of entries.
+            OptionError: both or neither of `fpr` and `far`, or one out of range.
         """
-        from osnet.evaluation.calibration import threshold_for
+        from osnet.evaluation.calibration import read_calibration_for
 
-        return threshold_for(calibration, self.signature, fpr)
+        if (fpr is None) == (far is None):
+            raise OptionError("threshold: expected one of far (of searches) and fpr (of pairs)")
+        found = read_calibration_for(calibration, self.signature)
+        return found.threshold(fpr) if fpr is not None else found.for_search(far, len(self)).threshold  # type: ignore[arg-type]
 
     def remove(
         self,
@@ -415,7 +428,7 @@ class Gallery:
         self.close()
 
     def __len__(self) -> int:
-        return self._store.stats().entries
+        return self._store.count()
 
     def __repr__(self) -> str:
         return f"Gallery({os.fspath(self.where)!r}, {self.signature.model}, {self.signature.precision})"

@@ -271,6 +271,9 @@ class MilvusStore:
             self._client.compact(self._address.collection, timeout=self._timeout)
         return False
 
+    def count(self) -> int:
+        return self._count(ENTRIES)
+
     def stats(self) -> Stats:
         identities: set[str] = set()
         cameras: dict[str, int] = {}

@@ -269,6 +269,10 @@ class Store(Protocol):
         """
         ...
 
+    def count(self) -> int:
+        """Number of entries, without reading them."""
+        ...
+
     def stats(self) -> Stats:
         """Numbers of the gallery."""
         ...

@@ -9,13 +9,17 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from osnet.cli.app import main
 from osnet.drawn.dataset import draw_dataset
+from osnet.evaluation.calibration import calibrate, write_calibration
+from osnet.evaluation.verification import verify_pairs
 from osnet.gallery.gallery import Gallery
 from osnet.inference.bulk import embed_files
 from osnet.inference.embedder import Embedder
+from osnet.inference.feature_files import feature_writer
 from tests.gallery.conftest import SIGNATURE, features
 
 Answer = tuple[int, str, str]
@@ -85,6 +89,27 @@ def test_people_are_enrolled_searched_and_removed(tmp_path: Path) -> None:
     assert json.loads(run("stats", "copy.gallery", "--json"))["entries"] == 0
 
 
+def test_a_search_errs_as_often_as_was_asked(tmp_path: Path) -> None:
+    rows = features(40)
+    found = verify_pairs(
+        rows, rows, query_ids=np.arange(40) // 2, gallery_ids=np.arange(40) // 2, protocol="camera-blind"
+    )
+    measured = calibrate(found, checkpoint_sha256=SIGNATURE.sha256, data=["noise"])
+    write_calibration(tmp_path / "t.json", measured)
+    with Gallery.create(tmp_path / "p.gallery", SIGNATURE) as gallery:
+        gallery.add(features(4, seed=1), identity=["ann", "bob", "cy", "di"])
+    with feature_writer(tmp_path / "q.npz", SIGNATURE.to_dict()) as writer:
+        writer.write(["bob.jpg", "eve.jpg"], np.stack([features(2, seed=1)[1], features(1, seed=2)[0]]))
+    for rate, least, said in (
+        ("--far", measured.for_search(0.01, 4).threshold, "FAR 0.01 of a search of 4 entries"),
+        ("--fpr", measured.threshold(0.01), "FPR 0.01 of a pair"),
+    ):
+        words = ("search", "p.gallery", "q.npz", "--calibration", "t.json", rate, 0.01, "--json")
+        code, out, err = osnet("gallery", *words, folder=tmp_path)
+        assert (code, err) == (0, f"osnet: threshold {least:.3f}: {said}\n")
+        assert [(one["identity"], one["threshold"]) for one in json.loads(out)] == [("bob", least), (None, least)]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -97,6 +122,11 @@ def test_people_are_enrolled_searched_and_removed(tmp_path: Path) -> None:
         ("add p.gallery a.jpg --attribute site", "--attribute: expected NAME=VALUE"),
         ("add p.gallery a.jpg -m osnet_x0_25_drawn", "made differently from the features of the gallery (sha256"),
         ("search p.gallery a.jpg --fpr 0.01", "--calibration FILE"),
+        ("search p.gallery a.jpg --far 0.01", "--calibration FILE"),
+        ("search p.gallery a.jpg --calibration t.json", "say how often an answer may be wrong: --far 0.01"),
+        ("search p.gallery a.jpg --calibration t.json --far 0.01 --fpr 0.01", "--far 0.01 for one in 100 searches"),
+        ("search p.gallery a.jpg --calibration t.json --far 0.01 -t 0.5", "--threshold and --calibration exclude"),
+        ("search p.gallery a.jpg --calibration q.txt --far 0.01", "not valid JSON"),
         ("search p.gallery a.jpg --since noon", "since: expected a time such as"),
         ("search p.gallery a.jpg", "does not know where its model"),
         ("remove p.gallery", "expected conditions"),

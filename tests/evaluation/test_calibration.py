@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import osnet
-from osnet.errors import DataError, DiskError
+from osnet.errors import DataError, DiskError, OptionError
 from osnet.evaluation.calibration import calibrate, read_calibration, write_calibration
 from osnet.evaluation.verification import verify_pairs
 from tests.evaluation.cases import REFERENCE, problem
@@ -91,3 +92,70 @@ def test_it_says_how_the_features_were_made(calibration, tmp_path):
     assert (found.backend, found.precision, found.pool) == ("openvino", "bf16", "mean")
     assert found.osnet_version == osnet.__version__
     assert (calibration.precision, calibration.pool) == (None, None)
+
+
+def test_the_rate_of_a_search_is_shared_among_its_entries(calibration):
+    point = calibration.for_search(0.1, 5)
+    assert 0.02 / 10**0.1 < point.fpr <= 0.02  # there are ten rates for each factor of ten
+    assert calibration.for_search(0.1, 0) == calibration.for_search(0.1, 1)
+    assert calibration.for_search(0.1, 50).threshold > point.threshold
+    pairs = calibration.impostor_pairs
+    assert calibration.for_search(5 / pairs, 5).false_accepts == 1  # the rarest that was measured
+
+
+@pytest.mark.parametrize(
+    ("far", "entries", "words"),
+    [
+        (0.01, 100, r"one in 10,000 pairs, but .* 7,453 pairs of different people.* choose a rate of at least 0\.014$"),
+        (0.01, 8000, "calibrate on more images$"),  # no rate below 1 would do
+        (0, 1, "false alarm rate: expected a number above 0"),
+        (1, 1, "below 1"),
+        (0.1, -1, "entries: expected an integer"),
+    ],
+)
+def test_a_rate_that_was_not_measured_is_refused(calibration, far, entries, words):
+    with pytest.raises((DataError, OptionError), match=words):
+        calibration.for_search(far, entries)
+
+
+def test_images_that_are_there_as_two_people():
+    rows = np.eye(20, dtype=np.float32)
+    ids, others = np.arange(20), np.r_[1, 0, np.arange(2, 20)]  # the first two have each other's number
+    found = verify_pairs(rows, rows, query_ids=ids, gallery_ids=others, protocol="camera-blind")
+    calibration = calibrate(found, checkpoint_sha256=SHA, data=["shop"])
+    assert calibration.for_search(0.1, 1).threshold == pytest.approx(1)
+    with pytest.raises(DataError, match=r"one in 300 pairs .* have a similarity of 1, .* are twice in shop"):
+        calibration.for_search(0.1, 30)
+
+
+def test_a_file_without_a_curve_gives_the_next_lower_rate(calibration, tmp_path):
+    path = tmp_path / "old.json"
+    write_calibration(path, calibration)
+    content = json.loads(path.read_text())
+    content.pop("curve")
+    path.write_text(json.dumps(content))
+    old = read_calibration(path)
+    assert old.for_search(0.1, 5) == calibration.thresholds[2]
+    with pytest.raises(DataError, match="one in 5,000 pairs, which this file does not have; make it again"):
+        old.for_search(0.01, 50)
+
+
+def test_few_searches_for_unenrolled_people_find_somebody():
+    """Entries of a person resemble each other, and some people are taken for others more often than most."""
+    random = np.random.default_rng(3)
+    people = random.standard_normal((300, 8)) * random.uniform(0.5, 2, (300, 1)) + 0.3
+
+    def pictures(persons, each):
+        some = np.repeat(people[persons], each, axis=0)
+        some = some + 0.4 * random.standard_normal(some.shape)
+        return np.float32(some / np.linalg.norm(some, axis=1, keepdims=True)), np.repeat(persons, each)
+
+    (query, query_ids), (gallery, gallery_ids) = pictures(np.arange(150), 2), pictures(np.arange(150), 4)
+    found = verify_pairs(query, gallery, query_ids=query_ids, gallery_ids=gallery_ids, protocol="camera-blind")
+    calibration = calibrate(found, checkpoint_sha256=SHA, data=["people"])
+    enrolled, _ = pictures(np.arange(150, 175), 4)
+    others, _ = pictures(np.arange(175, 300), 8)
+    best = (others @ enrolled.T).max(axis=1)
+    for far in (0.05, 0.2):
+        assert (best >= calibration.for_search(far, len(enrolled)).threshold).mean() <= far
+        assert (best >= calibration.for_search(far, 1).threshold).mean() > 2 * far  # what a pair's threshold gives

@@ -16,6 +16,8 @@ from PIL import Image
 
 import osnet
 from osnet.errors import DataError, GalleryError, ImageError, OptionError, OsnetError
+from osnet.evaluation.calibration import calibrate, write_calibration
+from osnet.evaluation.verification import verify_pairs
 from osnet.gallery.milvus import MilvusStore
 from tests.gallery.conftest import PLAIN, SIGNATURE, NewGallery, features
 
@@ -149,6 +151,29 @@ def test_unknown_needs_a_threshold(new_gallery: NewGallery) -> None:
     at, above = gallery.search(query, threshold=best)[0], gallery.search(query, threshold=best + 1e-4)[0]
     assert (at.unknown, at.identity) == (False, "bob")
     assert (above.unknown, above.identity, above.matches) == (True, None, plain.matches)
+
+
+def test_the_threshold_of_a_search_rises_with_the_gallery(new_gallery: NewGallery, tmp_path: Path) -> None:
+    rows = features(40, seed=9)
+    found = verify_pairs(
+        rows, rows, query_ids=np.arange(40) // 2, gallery_ids=np.arange(40) // 2, protocol="camera-blind"
+    )
+    measured = calibrate(found, checkpoint_sha256=SIGNATURE.sha256, data=["noise"])
+    write_calibration(tmp_path / "t.json", measured)
+    gallery = new_gallery()
+    gallery.add(features(3))
+    assert len(gallery) == 3
+    assert gallery.threshold(tmp_path / "t.json", far=0.2) == measured.for_search(0.2, 3).threshold
+    gallery.add(features(30, seed=1))
+    assert gallery.threshold(tmp_path / "t.json", far=0.2) == measured.for_search(0.2, 33).threshold
+    assert measured.for_search(0.2, 33).threshold > measured.for_search(0.2, 3).threshold
+    assert gallery.threshold(tmp_path / "t.json", 0.01) == measured.threshold(0.01)
+    for wrong in ({}, {"fpr": 0.01, "far": 0.01}):
+        with pytest.raises(OptionError, match=r"expected one of far .* and fpr"):
+            gallery.threshold(tmp_path / "t.json", **wrong)
+    write_calibration(tmp_path / "t.json", replace(measured, checkpoint_sha256="0" * 64))
+    with pytest.raises(DataError, match="for these features; it was measured with checkpoint 0000"):
+        gallery.threshold(tmp_path / "t.json", far=0.2)
 
 
 @pytest.mark.slow
