@@ -1,8 +1,9 @@
-"""Compare recipes of fine-tuning in torch, on torchreid's network: mAP after the last epoch, or after each.
+"""Compare recipes of fine-tuning in torch, on torchreid's network: mAP after the last epoch, or after several.
 
 python -m benchmarks.recipes DATA OUT --model START [--height H] [--epochs N] [--seeds S ...]
-    [--recipes "KEY=VALUE ..." ...] [--people N] [--every-epoch] [--bf16] [--until HH:MM]
+    [--recipes "KEY=VALUE ..." ...] [--people N] [--eval-every N] [--bf16] [--until HH:MM]
 python -m benchmarks.recipes DATA OUT --table
+python -m benchmarks.recipes DATA OUT --curves PICTURE --runs RUN ...
 
 Torch trains OSNet about three times as fast on CPU as MindSpore, so more recipes can be compared. Samples, augmentation
 and learning rates are those of `osnet train`: its own functions. A recipe is the keys of `osnet.TrainConfig` that
@@ -13,7 +14,8 @@ differ from the defaults, and these, which only this script has:
     half_epochs=N  the first N epochs at half the size
 
 OUT/results.jsonl gets a line for each recipe and seed. Those that it has are skipped, and a run that was stopped goes
-on from its last epoch (OUT/*.pt). `--table` prints the means and ranges.
+on from its last epoch (OUT/*.pt). `--table` prints the means and ranges. `--curves` draws mAP over epochs for those
+that were measured in several, and for runs of `osnet train`.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from torch.nn import functional
 
 from benchmarks.peers import torchreid_network
@@ -40,9 +44,11 @@ from osnet.evaluation.ranking import rank
 from osnet.inference.images import prepare
 from osnet.models.load import read_weights
 from osnet.training.config import TrainConfig
+from osnet.training.cost import HELD_OUT
 from osnet.training.dataset import TrainingImages, find_images
 from osnet.training.optimizer import learning_rate
 from osnet.training.pipeline import augmented, epoch_order
+from osnet.training.run import METRICS
 from osnet.variants import IMAGE_MEAN, IMAGE_STD
 
 RECIPES = (
@@ -212,12 +218,12 @@ def optimizer_of(network: Any, config: TrainConfig, frozen: bool) -> Any:
 
 
 def run(
-    recipe: Recipe, found: TrainingImages, images: Images, out: Path, key: str, *, until: float, every_epoch: bool
+    recipe: Recipe, found: TrainingImages, images: Images, out: Path, key: str, *, until: float, eval_every: int
 ) -> dict[str, Any]:
-    """Train, and measure after the last epoch or each; ends the script at the time `until`."""
+    """Train, and measure after the last epoch and every `eval_every`; ends the script at the time `until`."""
     config, network = recipe.config, start_network(recipe.config.model, found.classes, recipe.config.seed)
     state_file = out / f"{hashlib.sha256(key.encode()).hexdigest()[:12]}.pt"
-    done: dict[str, Any] = {"epoch": 0, "seconds": 0.0, "mAP": [], "rank1": []}
+    done: dict[str, Any] = {"epoch": 0, "seconds": 0.0, "measured": [], "mAP": [], "rank1": []}
     optimizer: Any = None
     if state_file.is_file():
         state = torch.load(state_file, weights_only=True)
@@ -247,8 +253,9 @@ def run(
                 torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
             optimizer.step()
         done["epoch"], done["seconds"] = epoch + 1, round(done["seconds"] + time.monotonic() - start, 1)
-        if every_epoch or epoch + 1 == config.epochs:
+        if epoch + 1 == config.epochs or (eval_every and (epoch + 1) % eval_every == 0):
             figures = measured(network, found, images, (config.height, config.width), bf16=recipe.bf16)
+            done["measured"].append(epoch + 1)
             for name, value in zip(("mAP", "rank1"), figures):
                 done[name].append(round(value, 4))
         print(f"{key}: {done}", flush=True)
@@ -277,6 +284,23 @@ def table(lines: list[dict[str, Any]]) -> None:
         )
 
 
+def curves(picture: Path, lines: list[dict[str, Any]], runs: list[Path]) -> None:
+    """Draw mAP over epochs: lines with several measurements, and runs of `osnet train`, with the start as epoch 0."""
+    figure = Figure(figsize=(7, 4), dpi=130, layout="constrained")
+    axes = figure.add_subplot(xlabel="epoch", ylabel="mAP on the test people")
+    for run in runs:
+        found = [m for m in map(json.loads, (run / METRICS).read_text().splitlines()) if m["kind"] == HELD_OUT]
+        steps = {m["epoch"]: m for m in found}
+        axes.plot(list(steps), [m["mAP"] for m in steps.values()], "o-", label=f"osnet train: {run.name}")
+    for line in lines:
+        if len(line["mAP"]) > 1:
+            axes.plot(line["measured"], line["mAP"], "s--", label=f"torch: {line['recipe'] or 'defaults'}")
+    axes.legend(frameon=False)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    FigureCanvasAgg(figure).print_figure(picture)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data")
@@ -286,16 +310,21 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES))
-    parser.add_argument("--every-epoch", action="store_true")
+    parser.add_argument("--eval-every", type=int, default=0)
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--people", type=int, default=0)
     parser.add_argument("--until", default="23:59")
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--curves", type=Path)
+    parser.add_argument("--runs", type=Path, nargs="*", default=[])
     options = parser.parse_args()
     results = options.out / "results.jsonl"
     lines = [json.loads(line) for line in results.read_text().splitlines()] if results.is_file() else []
     if options.table:
         table(lines)
+        return
+    if options.curves:
+        curves(options.curves, lines, options.runs)
         return
     options.out.mkdir(parents=True, exist_ok=True)
     hour, minute = map(int, options.until.split(":"))
@@ -314,7 +343,7 @@ def main() -> None:
                 height=options.height, width=options.height // 2,
             )  # fmt: skip
             key = " ".join(map(str, line.values()))
-            line |= run(recipe, found, images, options.out, key, until=until, every_epoch=options.every_epoch)
+            line |= run(recipe, found, images, options.out, key, until=until, eval_every=options.eval_every)
             with results.open("a") as file:
                 print(json.dumps(line), file=file, flush=True)
 
