@@ -41,13 +41,12 @@ from torch.nn import functional
 from benchmarks.peers import torchreid_network
 from osnet.data.records import Record, cameras, persons
 from osnet.evaluation.ranking import rank
-from osnet.inference.images import prepare
 from osnet.models.load import read_weights
 from osnet.training.config import TrainConfig
 from osnet.training.cost import HELD_OUT
 from osnet.training.dataset import TrainingImages, find_images
 from osnet.training.optimizer import learning_rate
-from osnet.training.pipeline import augmented, epoch_order
+from osnet.training.pipeline import augmented, crop, epoch_order
 from osnet.training.run import METRICS
 from osnet.variants import IMAGE_MEAN, IMAGE_STD
 
@@ -121,12 +120,12 @@ class Images:
     """Decoded images, kept for the runs to come."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[int, int], list[np.ndarray]] = {}
+        self._kept: dict[tuple[int, ...], list[np.ndarray]] = {}
 
-    def of(self, paths: tuple[Path, ...], size: tuple[int, int]) -> list[np.ndarray]:
-        key = (hash(paths), *size)
+    def of(self, records: tuple[Record, ...], size: tuple[int, int]) -> list[np.ndarray]:
+        key = (hash(records), *size)
         if key not in self._kept:
-            self._kept[key] = [prepare(path, height=size[0], width=size[1]) for path in paths]
+            self._kept[key] = [crop(record, size) for record in records]
         return self._kept[key]
 
 
@@ -134,9 +133,9 @@ def some_people(found: TrainingImages, count: int) -> TrainingImages:
     """The same with the training images of `count` people only, 0 for all."""
     chosen = np.random.default_rng(0).permutation(found.classes)[: count or None]
     number = {person: i for i, person in enumerate(sorted(chosen.tolist()))}
-    kept = [(path, number[label]) for path, label in zip(found.paths, found.labels.tolist()) if label in number]
-    paths, labels = zip(*kept)
-    return dataclasses.replace(found, paths=paths, labels=np.array(labels, np.int64), classes=len(number))
+    kept = [(record, number[label]) for record, label in zip(found.train, found.labels.tolist()) if label in number]
+    train, labels = zip(*kept)
+    return dataclasses.replace(found, train=train, labels=np.array(labels, np.int64), classes=len(number))
 
 
 def start_network(model: str, classes: int, seed: int) -> Any:
@@ -192,7 +191,7 @@ def measured(
     """mAP and Rank-1 on the query and gallery, by cosine distance."""
 
     def features(records: tuple[Record, ...]) -> np.ndarray:
-        arrays = images.of(tuple(r.path for r in records), size)
+        arrays = images.of(records, size)
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
             parts = [network(tensor(arrays[i : i + _BATCH])).float().numpy() for i in range(0, len(arrays), _BATCH)]
         return np.concatenate(parts)
@@ -235,7 +234,7 @@ def run(
             optimizer = optimizer_of(network, config, frozen)
             if epoch not in (0, config.frozen_epochs):
                 optimizer.load_state_dict(state["optimizer"])
-        train = images.of(found.paths, size)
+        train = images.of(found.train, size)
         order = epoch_order(found.labels, config, epoch=epoch)[:, 0]
         here = config.replace(height=size[0], width=size[1], crop_padding=round(config.crop_padding * size[0] / 256))
         network.train(not (frozen or config.freeze_norm))

@@ -8,7 +8,7 @@ import stat
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, TypeVar
 
@@ -19,6 +19,7 @@ from osnet.image_files import decoded, unused
 from osnet.progress import track
 
 Result = TypeVar("Result")
+Box = tuple[float, float, float, float]
 
 TINY_WIDTH, TINY_HEIGHT = 16, 32
 """A crop with fewer pixels is too small for the network's input of 128 x 256."""
@@ -49,11 +50,12 @@ class Finding:
 
 
 def paths(data: DataSet) -> Iterator[Finding]:
-    """Files that are listed twice: for two people, in training and test, as query and match, or in the same role."""
-    by_path: dict[Path, list[Record]] = defaultdict(list)
+    """Files (or boxes) that are listed twice: for two people, in training and test, as query and match, or in the same
+    role."""
+    by_place: dict[tuple[Path, Box | None], list[Record]] = defaultdict(list)
     for record in data.records:
-        by_path[record.path].append(record)
-    twice = [(_kind(records, data.protocol), records) for records in by_path.values() if len(records) > 1]
+        by_place[record.path, record.box].append(record)
+    twice = [(_kind(records, data.protocol), records) for records in by_place.values() if len(records) > 1]
     if twice:
         clash = [(kind, records) for kind, records in twice if kind != "duplicate"]
         reasons = ", ".join(what for kind, (_, what) in _DUPLICATES.items() if kind in dict(clash))
@@ -94,11 +96,38 @@ def decode_all(paths: Sequence[Path], progress: bool) -> tuple[dict[Path, tuple[
     return shapes, bad
 
 
-def readable(data: DataSet, progress: bool = False) -> tuple[DataSet, dict[Path, str]]:
-    """Return `data` without the images that cannot be used, and a message for each of those. Decodes every image."""
+def readable(data: DataSet, progress: bool = False) -> tuple[DataSet, list[str]]:
+    """Return `data` without the images and boxes that cannot be used, and a message for each of those. Decodes every
+    image."""
     found, bad = sizes(data)
-    bad.update(decode_all(list(found), progress)[1])
-    return data.without(bad), bad
+    shapes, undecodable = decode_all(list(found), progress)
+    bad.update(undecodable)
+    data, outside = with_pixels(data.without(bad), shapes)
+    return data, [*bad.values(), *outside]
+
+
+def with_pixels(data: DataSet, shapes: dict[Path, tuple[int, int]]) -> tuple[DataSet, list[str]]:
+    """Return `data` without the boxes that hold no pixel of their image, and a message for each of those.
+
+    Args:
+        data: with images whose width and height `shapes` has.
+    """
+    kept, outside = [], []
+    for record in data.records:
+        if min(_extent(record, shapes[record.path])) >= 1:
+            kept.append(record)
+        else:
+            box = ", ".join(f"{value:g}" for value in record.box or ())
+            outside.append(f"{record.path}: box {box} holds no pixel of the image")
+    return replace(data, records=tuple(kept)), outside
+
+
+def _extent(record: Record, shape: tuple[int, int]) -> tuple[float, float]:
+    """Width and height in pixels of what `record` shows."""
+    if record.box is None:
+        return shape
+    x1, y1, x2, y2 = record.box
+    return min(x2, shape[0]) - max(x1, 0), min(y2, shape[1]) - max(y1, 0)
 
 
 def unusable(data: DataSet, bad: dict[Path, str]) -> Iterator[Finding]:
@@ -137,23 +166,24 @@ def not_used(data: DataSet) -> Iterator[Finding]:
             yield Finding("warning", "nested", message, len(nested), str(nested[0]))
 
 
-def shapes(found: dict[Path, tuple[int, int]]) -> Iterator[Finding]:
-    """Images whose size is not that of a crop of a person."""
-    tiny = [path for path, (width, height) in found.items() if width < TINY_WIDTH or height < TINY_HEIGHT]
-    wide = [path for path, (width, height) in found.items() if width > height]
+def shapes(data: DataSet, of_files: dict[Path, tuple[int, int]]) -> Iterator[Finding]:
+    """Images (or boxes) whose size is not that of a crop of a person."""
+    found = {(r.path, r.box): _extent(r, of_files[r.path]) for r in data.records if r.path in of_files}
+    tiny = [place for place, (width, height) in found.items() if width < TINY_WIDTH or height < TINY_HEIGHT]
+    wide = [place for place, (width, height) in found.items() if width > height]
     if tiny:
         width, height = found[tiny[0]]
         message = (
-            f"{len(tiny)} of {len(found)} images are under {TINY_WIDTH} x {TINY_HEIGHT} pixels, such as {tiny[0]} "
-            f"({width} x {height}): leave them out, or mark them as junk"
+            f"{len(tiny)} of {len(found)} images are under {TINY_WIDTH} x {TINY_HEIGHT} pixels, such as {tiny[0][0]} "
+            f"({width:g} x {height:g}): leave them out, or mark them as junk"
         )
-        yield Finding("warning", "tiny", message, len(tiny), str(tiny[0]))
+        yield Finding("warning", "tiny", message, len(tiny), str(tiny[0][0]))
     if found and len(wide) >= WIDE_FRACTION * len(found):
         message = (
-            f"{len(wide)} of {len(found)} images are wider than high, such as {wide[0]}: "
+            f"{len(wide)} of {len(found)} images are wider than high, such as {wide[0][0]}: "
             "the network needs crops of one person each; crop them with a detector first"
         )
-        yield Finding("warning", "wide", message, len(wide), str(wide[0]))
+        yield Finding("warning", "wide", message, len(wide), str(wide[0][0]))
 
 
 def duplicates(records: Sequence[Record], sizes: dict[Path, int], protocol: str, progress: bool) -> Iterator[Finding]:

@@ -108,6 +108,11 @@ def _findings(data: DataSet, quick: bool, use: str, progress: bool) -> Iterator[
         bad.update(unreadable)
     yield from check_files.unusable(data, bad)
     left = data.without(bad)
+    if not quick:
+        left, outside = check_files.with_pixels(left, shapes)
+        if outside:
+            message = f"{len(outside)} of {len(data.records)} boxes are left out, such as {outside[0]}"
+            yield Finding("warning", "box-outside", message, len(outside), outside[0])
     if use == "train":  # which accepts every data set that can be trained on
         try:
             check_training_records(trainable(left), str(data.root))
@@ -119,7 +124,7 @@ def _findings(data: DataSet, quick: bool, use: str, progress: bool) -> Iterator[
         yield from labels(left)
         yield from check_files.paths(left)
     yield from check_files.not_used(data)
-    yield from check_files.shapes(shapes)
+    yield from check_files.shapes(left, shapes)
     if not quick:
         yield from check_files.duplicates(left.records, sizes, data.protocol, progress)
 

@@ -20,7 +20,7 @@ from osnet.data.layouts import (
     read_msmt17,
     splits_above_people,
 )
-from osnet.data.mot import is_sequence
+from osnet.data.mot import is_sequence, read_mot
 from osnet.data.records import DISTRACTOR, SPLITS, DataSet, Record
 from osnet.data.tables import read_table
 from osnet.errors import DataError, OptionError
@@ -32,6 +32,7 @@ LAYOUTS = {
     "msmt17": "list_*.txt beside train and test (V1) or mask_train_v2 and mask_test_v2 (V2)",
     "cuhk03": "cuhk03_new_protocol_config_detected.mat and images_detected",
     "cuhk03-labeled": "cuhk03_new_protocol_config_labeled.mat and images_labeled",
+    "mot": "sequences in MOT format, for training only: img1/000001.jpg and gt/gt.txt",
     "folder": "<person>/<image>",
     "csv": "a table with the columns path, person, camera, split, tracklet",
     "parquet": "the same as parquet",
@@ -97,6 +98,8 @@ def load_records(
             found = read_msmt17(root)
         elif layout in ("cuhk03", "cuhk03-labeled"):
             found = read_cuhk03(root, "detected" if layout == "cuhk03" else "labeled")
+        elif layout == "mot":
+            found = read_mot(root)
         elif layout == "folder":
             found = read_folder(root, seed=seed, split=split)
         else:
@@ -113,6 +116,8 @@ def load_training_records(data: str | os.PathLike[str], dataset: str = "auto") -
 
     Args, returns and raises as `load_records`.
     """
+    if dataset == "auto" and _has_sequences(Path(data).expanduser()):
+        dataset = "mot"
     found = load_records(data, dataset)
     if found.name in ("folder", "csv", "parquet") and not found.split("train", "val"):
         found = load_records(data, dataset, split="train")
@@ -153,11 +158,14 @@ def _place(path: Path, dataset: str) -> tuple[str, Path]:
         raise DataError(f"{str(path)!r} is a file; expected a folder with a data set, or a .csv or .parquet table")
     if dataset in ("csv", "parquet"):
         raise DataError(f"{str(path)!r} is a folder; expected a .{dataset} table")
-    if dataset == "auto" and (is_sequence(path) or any(is_sequence(below) for below in _folders(path))):
-        raise DataError(
-            f"{str(path)!r} has sequences in MOT format: evaluate them with osnet eval --protocol reassociation, or "
-            "embed their boxes with osnet embed --boxes"
-        )
+    if _has_sequences(path):
+        if dataset == "mot":
+            return dataset, path
+        if dataset == "auto":
+            raise DataError(
+                f"{str(path)!r} has sequences in MOT format: evaluate them with osnet eval --protocol reassociation, "
+                "train on them with osnet train, or embed their boxes with osnet embed --boxes"
+            )
     above = path.resolve().parent
     if path.name in _RESERVED and dataset != "folder" and look(above, dataset):
         raise DataError(
@@ -171,6 +179,10 @@ def _place(path: Path, dataset: str) -> tuple[str, Path]:
         if layout:
             return layout, folder
     raise DataError(_hint(path, dataset))
+
+
+def _has_sequences(path: Path) -> bool:
+    return path.is_dir() and (is_sequence(path) or any(is_sequence(below) for below in _folders(path)))
 
 
 def look(folder: Path, dataset: str = "auto") -> str | None:

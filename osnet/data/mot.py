@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from osnet.data.records import DataSet, Record
 from osnet.errors import DataError
 from osnet.image_files import VIDEO_SUFFIXES, is_image_name
 
@@ -26,6 +27,9 @@ SEQUENCE_FILE = "seqinfo.ini"
 IMAGE_FOLDER = "img1"
 
 BOX_FILES = ("gt/gt.txt", "det/det.txt")
+
+TRAINING_VISIBILITY = 0.3
+"""Less visible boxes are not trained on: they show mostly somebody else."""
 
 _RELEASE = re.compile(r"-(?:DPM|FRCNN|SDP)$")
 _REQUIRED = 6
@@ -233,3 +237,31 @@ def _film(folder: Path, name: str, min_visibility: float) -> Film:
             raise DataError(f"{folder}: has {len(videos)} videos, such as {videos[0].name}; expected one, or img1")
         return Film(name, videos[0], _rate(_about(folder / SEQUENCE_FILE), folder), boxes.of(known))
     return Film(name, folder, read_sequence(folder).rate, boxes.of(known))
+
+
+def read_mot(root: Path) -> DataSet:
+    """Read the people in the sequence in `root`, or in all sequences in its folders, as training images.
+
+    Each box is a record: the image of its frame, the box and the frame. An id means one person within its sequence, so
+    the same id in two sequences is two people. The camera is the number of the sequence; since nobody is known in two,
+    the protocol is ``camera-blind``. Boxes are chosen as by `read_films`, with `TRAINING_VISIBILITY`.
+
+    Raises:
+        DataError: as for `read_films`; a video file instead of images; a box in a frame that is not there.
+    """
+    records: list[Record] = []
+    names: dict[int, str] = {}
+    for camera, film in enumerate(read_films(root, min_visibility=TRAINING_VISIBILITY), 1):
+        if film.place.is_file():
+            raise DataError(f"{film.place}: training needs the frames as images, in a folder {IMAGE_FOLDER} beside it")
+        files = read_sequence(film.place).frames
+        absent = sorted(set(film.boxes.frames.tolist()) - files.keys())
+        if absent:
+            raise DataError(f"{film.place}: no image of frame {absent[0]}, which has boxes ({len(absent)} such frames)")
+        persons: dict[int, int] = {}
+        for frame, identity, corners in zip(*(column.tolist() for column in film.boxes[:3])):
+            person = persons.setdefault(identity, len(names) + 1)
+            names.setdefault(person, f"{film.name}/{identity}")
+            box = tuple(corners)
+            records.append(Record(files[frame], person, camera, "train", names[person], box, frame))
+    return DataSet("mot", root, "camera-blind", tuple(records), names)

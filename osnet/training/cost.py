@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from osnet.checkpoint.weights import Weights
 from osnet.data.records import Record, cameras, persons
 from osnet.evaluation.ranking import Ranking, rank
 from osnet.inference.embedder import Embedder
+from osnet.inference.prefetch import prefetch
 from osnet.training.config import TrainConfig
 from osnet.training.dataset import TrainingImages
+from osnet.training.pipeline import crop
 from osnet.training.run import Run
 
 HELD_OUT, OTHER = "evaluation", "other_evaluation"
@@ -100,7 +104,8 @@ def measure(weights: Weights, query: Sequence[Record], gallery: Sequence[Record]
         Errors of `osnet.rank`.
     """
     embedder = Embedder(weights, precision="fp32", batch_size=_BATCH)
-    features = embedder([r.path for r in (*query, *gallery)])
+    crops = prefetch(lambda record: crop(record, embedder.size), (*query, *gallery))
+    features = np.concatenate(list(embedder.stream(crops)))
     return rank(
         features[: len(query)],
         features[len(query) :],

@@ -23,19 +23,19 @@ class TrainingImages:
     """The images of a run.
 
     Attributes:
-        paths, labels: training images and the class of each, int64 (N,), classes numbered by ascending person.
+        train, labels: training images and the class of each, int64 (N,), classes numbered by ascending person.
         classes: number of identities.
         query, gallery: held-out images; both empty when the data set has none.
         held_out: what these are: ``test`` (the data set's query and gallery), ``val`` (held-out training identities).
         protocol: of the evaluation.
         name: layout of the data set.
-        fingerprint: SHA-256 of the names, persons and splits, to know the data again.
+        fingerprint: SHA-256 of the names, persons, boxes and splits, to know the data again.
         other: query and gallery of `TrainConfig.other_data`; None when there is none.
         left_out: for each image of these that cannot be used, the message.
         not_used: files in the data set's folders that are not images.
     """
 
-    paths: tuple[Path, ...]
+    train: tuple[Record, ...]
     labels: NDArray[np.int64]
     classes: int
     query: tuple[Record, ...]
@@ -63,7 +63,7 @@ def find_images(config: TrainConfig) -> TrainingImages:
     found, bad = readable(listed)
     train = trainable(found)
     if bad and not train:
-        raise DataError(f"no training image of {config.data!r} can be read; the first: {next(iter(bad.values()))}")
+        raise DataError(f"no training image of {config.data!r} can be read; the first: {bad[0]}")
     check_training_records(train, f"{config.data!r} ({found.name})")
     train, query, gallery, held_out = _held_out(train, found, config)
     if config.val_identities:
@@ -76,7 +76,7 @@ def find_images(config: TrainConfig) -> TrainingImages:
     people = sorted({r.person for r in train})
     number = {person: i for i, person in enumerate(people)}
     return TrainingImages(
-        paths=tuple(r.path for r in train),
+        train=tuple(train),
         labels=np.array([number[r.person] for r in train], np.int64),
         classes=len(people),
         query=tuple(query),
@@ -86,7 +86,7 @@ def find_images(config: TrainConfig) -> TrainingImages:
         name=found.name,
         fingerprint=_fingerprint(found.root, train, query, gallery),
         other=_other(config.other_data, bad) if config.other_data else None,
-        left_out=(*bad.values(), *unmeasured),
+        left_out=(*bad, *unmeasured),
         not_used=listed.others,
     )
 
@@ -113,10 +113,10 @@ def _held_out(
     return [r for r in train if r.person not in chosen], query, gallery, "val"
 
 
-def _other(data: str, bad: dict[Path, str]) -> DataSet:
-    """The data set without the images that cannot be used, which are added to `bad`."""
+def _other(data: str, bad: list[str]) -> DataSet:
+    """The data set without the images that cannot be used, whose messages are added to `bad`."""
     found, more = readable(load_records(data))
-    bad.update(more)
+    bad += more
     if not found.split("query"):
         raise DataError(f"other_data: {data!r} ({found.name}) has no query and gallery to measure; name one that has")
     return found
@@ -143,6 +143,7 @@ def _fingerprint(root: Path, *parts: list[Record]) -> str:
     for part in parts:
         for r in part:
             name = r.path.relative_to(root) if r.path.is_relative_to(root) else r.path
-            digest.update(f"{name.as_posix()}\0{r.person}\0".encode("utf-8", "surrogateescape"))
+            box = f"{r.box}\0" if r.box else ""
+            digest.update(f"{name.as_posix()}\0{r.person}\0{box}".encode("utf-8", "surrogateescape"))
         digest.update(b"\n")
     return digest.hexdigest()

@@ -14,14 +14,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from osnet.errors import DataError
-from osnet.inference.images import prepare
+from osnet.data.records import Record
+from osnet.errors import DataError, ImageError
+from osnet.inference.images import prepare_boxes
 from osnet.inference.prefetch import prefetch
 from osnet.training.config import TrainConfig
 from osnet.training.dataset import TrainingImages
 
 Image = NDArray[np.uint8]
 Integers = NDArray[np.int64]
+
+
+def crop(record: Record, size: tuple[int, int]) -> Image:
+    """The image of `record`, or its box in it, as the network takes it: uint8 (height, width, 3), RGB.
+
+    Raises:
+        ImageError: the file cannot be read, or the box holds no pixel of it.
+    """
+    (found,) = prepare_boxes(record.path, [record.box], height=size[0], width=size[1])
+    if isinstance(found, ImageError):
+        raise found
+    return found
 
 
 class Samples:
@@ -31,7 +44,7 @@ class Samples:
     number of threads nor on where the run was resumed.
 
     Args:
-        images: paths and labels.
+        images: records and labels.
         config: ``seed``, input size and augmentation are used.
         order: `epoch_order`, (passes, ranks, batch): indices of `images`.
         epoch: from 0.
@@ -52,7 +65,7 @@ class Samples:
     def __getitem__(self, position: int) -> tuple[Image, np.int32]:
         """uint8 (H, W, 3) and the class."""
         index, config = self._indices[position], self._config
-        image = prepare(self._images.paths[index], height=config.height, width=config.width)
+        image = crop(self._images.train[index], (config.height, config.width))
         rng = np.random.default_rng([config.seed, self._epoch, int(self._places[position])])
         return augmented(image, config, rng), np.int32(self._images.labels[index])
 

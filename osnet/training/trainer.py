@@ -49,7 +49,7 @@ def train(config: TrainConfig, out: str | os.PathLike[str]) -> Run:
     origin = {
         "data": Path(config.data).name,
         "layout": images.name,
-        "images": len(images.paths),
+        "images": len(images.train),
         "identities": images.classes,
         "fingerprint": images.fingerprint,
         "held_out": images.held_out,

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from osnet.data.doctor import examine
+from osnet.data.load import load_records, load_training_records
 from osnet.data.mot import read_boxes, read_sequence
 from osnet.errors import DataError
 from tests.videos import pictures, sequence
@@ -92,3 +94,63 @@ def test_a_folder_that_is_not_a_sequence(change: object, match: str, tmp_path: P
     with pytest.raises(DataError, match=match) as caught:
         read_sequence(folder)
     assert "\n" not in str(caught.value)
+
+
+BOXES = """1,7,11,11,20,40,1,1,1
+2,7,12,11,20,40,1,1,1
+1,9,41,11,20,40,1,1,0.1
+2,9,41,11,20,40,1,1,0.9
+2,4,200,200,20,40,1,1,1
+1,4,61,11,20,40,1,1,1
+2,-1,61,11,20,40,1,1,1
+1,5,61,11,20,40,0,1,1
+1,6,61,11,20,40,1,3,1
+"""
+
+
+@pytest.fixture
+def two_sequences(tmp_path: Path) -> Path:
+    for seed, name in enumerate(("S1", "S2")):
+        (sequence(tmp_path / "mot" / name, pictures(2, seed)) / "gt").mkdir()
+        (tmp_path / "mot" / name / "gt" / "gt.txt").write_text(BOXES)
+    return tmp_path / "mot"
+
+
+def test_boxes_of_sequences_are_training_images(two_sequences: Path) -> None:
+    found = load_training_records(two_sequences)
+    assert found.name == "mot"
+    assert {r.split for r in found.records} == {"train"}
+    first = [(r.path.name, found.person_names[r.person], r.camera, r.frame, r.box) for r in found.records[:5]]
+    assert first == [
+        ("000001.png", "S1/7", 1, 1, (10, 10, 30, 50)),
+        ("000001.png", "S1/4", 1, 1, (60, 10, 80, 50)),
+        ("000002.png", "S1/7", 1, 2, (11, 10, 31, 50)),
+        ("000002.png", "S1/9", 1, 2, (40, 10, 60, 50)),
+        ("000002.png", "S1/4", 1, 2, (199, 199, 219, 239)),
+    ]
+    assert [found.person_names[r.person] for r in found.records[5:]] == ["S2/7", "S2/4", "S2/7", "S2/9", "S2/4"]
+    assert len({r.person for r in found.records}) == 6  # the same id in another sequence is another person
+    with pytest.raises(DataError, match="evaluate them with osnet eval --protocol reassociation, train on them"):
+        load_records(two_sequences)
+
+
+def test_doctor_looks_at_the_boxes_and_not_at_the_frames(two_sequences: Path) -> None:
+    found = {finding.code: finding for finding in examine(two_sequences, use="train").findings}
+    assert set(found) == {"single-image", "box-outside"}
+    assert "2 of 10 boxes are left out, such as" in found["box-outside"].message
+    assert "box 199, 199, 219, 239 holds no pixel" in found["box-outside"].message
+    boxes = two_sequences / "S2" / "gt" / "gt.txt"
+    boxes.write_text(BOXES + "2,8,11,11,10,20,1,1,1\n2,3,12,11,20,40,1,1,1\n")
+    found = {finding.code: finding for finding in examine(two_sequences, use="train").findings}
+    assert "1 of 9 images are under 16 x 32 pixels" in found["tiny"].message
+    assert "1 file is listed more than once" in found["listed-twice"].message
+
+
+def test_training_needs_every_frame_as_an_image(two_sequences: Path) -> None:
+    (two_sequences / "S2" / "img1" / "000002.png").unlink()
+    with pytest.raises(DataError, match=r"S2: no image of frame 2, which has boxes \(1 such frames\)"):
+        load_training_records(two_sequences)
+    (two_sequences / "S1" / "img1").rename(two_sequences / "frames")
+    (two_sequences / "S1" / "film.mp4").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"film.mp4: training needs the frames as images, in a folder img1"):
+        load_training_records(two_sequences)
