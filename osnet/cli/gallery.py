@@ -6,6 +6,20 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+from osnet.cli.gallery_options import (
+    Attributes,
+    Camera,
+    Identity,
+    Ids,
+    LoadedModel,
+    Since,
+    Until,
+    Where,
+    choose_threshold,
+    conditions_of,
+    holds_features,
+    parse_attributes,
+)
 from osnet.cli.link import link
 from osnet.cli.options import (
     AsJson,
@@ -24,22 +38,6 @@ from osnet.cli.options import (
 )
 from osnet.errors import OptionError
 from osnet.progress import Progress
-
-Where = Annotated[str, typer.Argument(metavar="GALLERY", help="Path of the gallery, such as people.gallery.")]
-LoadedModel = Annotated[
-    Optional[str], typer.Option("--model", "-m", help="Where the gallery's model is; default: where it was.")
-]
-Identity = Annotated[
-    Optional[list[str]], typer.Option("--identity", help="Only entries of this person; may be repeated.")
-]
-Camera = Annotated[Optional[list[str]], typer.Option("--camera", help="Only entries of this camera; may be repeated.")]
-Since = Annotated[Optional[str], typer.Option(metavar="TIME", help="Only entries of this time (ISO 8601) or later.")]
-Until = Annotated[Optional[str], typer.Option(metavar="TIME", help="Only entries before this time.")]
-Attributes = Annotated[
-    Optional[list[str]],
-    typer.Option("--where", metavar="NAME=VALUE", help="Only entries with this attribute; may be repeated."),
-]
-Ids = Annotated[Optional[list[str]], typer.Option("--id", help="Only this entry; may be repeated.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -118,8 +116,13 @@ def add(
         check_choice("--labels", labels, LABELS)
         if identity is not None:
             raise OptionError("--identity and --labels exclude each other: both tell who is on a picture")
-    told = {"identity": identity, "camera": camera, "time": time, "attributes": _parsed(attribute, "--attribute")}
-    features = [path for path in inputs if _holds_features(path)]
+    told = {
+        "identity": identity,
+        "camera": camera,
+        "time": time,
+        "attributes": parse_attributes(attribute, "--attribute"),
+    }
+    features = [path for path in inputs if holds_features(path)]
     images = [path for path in inputs if path not in features]
     with Gallery(gallery, model, backend=backend, device=device, **fetch) as opened:
         before, read, failed = len(opened), 0, 0
@@ -195,18 +198,18 @@ def search(
 
     options: dict[str, Any] = {
         "limit": limit, "group": group, "rerank": rerank, "identity": identity, "camera": camera, "since": since,
-        "until": until, "where": _conditions(where),
+        "until": until, "where": conditions_of(where),
     }  # fmt: skip
     with Gallery(gallery, model, backend=backend, device=device, **fetch) as opened:
-        least = _threshold(opened, threshold, calibration, far, fpr)
+        least = choose_threshold(opened, threshold, calibration, far, fpr)
         names: list[str] = []
         results = []
-        for path in filter(_holds_features, inputs):
+        for path in filter(holds_features, inputs):
             files, features, about = read_features(path)
             check_signature(Signature.from_dict(about), opened.signature, str(path))
             names += files
             results += opened.search(features, threshold=least, **options)
-        images = [path for path in inputs if not _holds_features(path)]
+        images = [path for path in inputs if not holds_features(path)]
         found = find_images(images).images if images else []
         for start in range(0, len(found), 256):
             names += map(str, found[start : start + 256])
@@ -254,7 +257,7 @@ def remove(
         refuse_existing(receipt)
     with Gallery(gallery) as opened:
         done = opened.remove(
-            ids=ids, identity=identity, camera=camera, since=since, until=until, where=_conditions(where),
+            ids=ids, identity=identity, camera=camera, since=since, until=until, where=conditions_of(where),
             older_than=older_than, everything=everything,
         )  # fmt: skip
     told = done.to_dict()
@@ -292,7 +295,7 @@ def list_entries(
 
     with Gallery(gallery) as opened:
         entries = opened.list(
-            ids=ids, identity=identity, camera=camera, since=since, until=until, where=_conditions(where), limit=limit
+            ids=ids, identity=identity, camera=camera, since=since, until=until, where=conditions_of(where), limit=limit
         )
         if as_json:
             print_json([entry.to_dict() for entry in entries])
@@ -340,7 +343,7 @@ def export(
     with Gallery(gallery) as opened:
         count = export_gallery(
             opened, out, overwrite=overwrite, identity=identity, camera=camera, since=since, until=until,
-            where=_conditions(where),
+            where=conditions_of(where),
         )  # fmt: skip
     say(f"{out}: {count:,} entries")
 
@@ -384,61 +387,6 @@ def rebuild(
     if done.new < done.read:
         say(f"osnet: {done.read - done.new:,} entries have no thumbnail and were left out", err=True)
     return 0 if done.new == done.read else 1
-
-
-def _threshold(
-    gallery: Any, given: Optional[float], calibration: Optional[Path], far: Optional[float], fpr: Optional[float]
-) -> Optional[float]:
-    if calibration is None:
-        if far is not None or fpr is not None:
-            raise OptionError("--far and --fpr choose a threshold of --calibration FILE (osnet eval --calibrate)")
-        return given
-    if given is not None:
-        raise OptionError("--threshold and --calibration exclude each other: both say when a match is good enough")
-    if (far is None) == (fpr is None):
-        raise OptionError(
-            "--calibration: say how often an answer may be wrong: --far 0.01 for one in 100 searches for people who "
-            "are not enrolled, or --fpr for pairs of pictures"
-        )
-    threshold: float = gallery.threshold(calibration, fpr, far=far)
-    rate = f"FPR {fpr:g} of a pair" if fpr is not None else f"FAR {far:g} of a search of {len(gallery):,} entries"
-    say(f"osnet: threshold {threshold:.3f}: {rate}", err=True)
-    return threshold
-
-
-def _holds_features(path: Path) -> bool:
-    from osnet.inference.feature_files import FORMATS
-    from osnet.inference.feature_folder import MANIFEST
-
-    return path.suffix.lower() in FORMATS or (path / MANIFEST).is_file()
-
-
-def _parsed(pairs: Optional[list[str]], option: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for pair in pairs or []:
-        name, equals, text = pair.partition("=")
-        if not equals or not name:
-            raise OptionError(f"{option}: expected NAME=VALUE, such as site=north, got {pair!r:.80}")
-        found[name] = _value(text)
-    return found
-
-
-def _value(text: str) -> Any:
-    """A number or true and false as such, all else as text."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text
-    return value if isinstance(value, (bool, int, float)) else text
-
-
-def _conditions(pairs: Optional[list[str]]) -> dict[str, list[Any]]:
-    """Each attribute with its values: a number is also looked for as text."""
-    found: dict[str, list[Any]] = {}
-    for pair in pairs or []:
-        for name, value in _parsed([pair], "--where").items():
-            found.setdefault(name, []).extend([value] if isinstance(value, str) else [value, pair.partition("=")[2]])
-    return found
 
 
 def _line(entry: Any) -> str:

@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,26 @@ import numpy.typing as npt
 
 from osnet.checks import check_number
 from osnet.errors import DiskError, GalleryError, LockError
-from osnet.escaping import name_of_text, text_of_name
 from osnet.files import PathLike, atomic_file
-from osnet.gallery.filters import Filter, value_text
+from osnet.gallery.filters import Filter
 from osnet.gallery.matrix import Matrix, Snapshot
 from osnet.gallery.search import best_rows
+from osnet.gallery.sqlite_rows import (
+    ENTRY,
+    FEATURE,
+    SCHEMA,
+    WHOLE,
+    WITH_ALL,
+    WITH_FEATURE,
+    as_json,
+    check_entry,
+    condition_of,
+    entry_of,
+    feature_of,
+    insert,
+    problems_of,
+    thumbnail_of,
+)
 from osnet.gallery.store import FORMAT, About, Entry, Match, Receipt, Row, Stats
 from osnet.inference.embedder import Signature
 from osnet.variants import FEATURE_DIM
@@ -40,24 +55,6 @@ TIMEOUT = 10.0
 _APPLICATION = 0x6F736E67  # "osng", in the header of the file
 _PAGE = 16384  # of 7 features
 _AT_ONCE = 2048
-
-_SCHEMA = """
-CREATE TABLE about (content TEXT NOT NULL, checksum INTEGER NOT NULL);
-CREATE TABLE removals (count INTEGER NOT NULL, erased INTEGER NOT NULL);
-CREATE TABLE entries (
-    row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, identity TEXT, camera TEXT, time REAL, source TEXT,
-    box TEXT, attributes TEXT, added REAL NOT NULL, checksum INTEGER NOT NULL
-);
-CREATE TABLE features (row INTEGER PRIMARY KEY, feature BLOB NOT NULL, checksum INTEGER NOT NULL);
-CREATE TABLE thumbnails (row INTEGER PRIMARY KEY, image BLOB NOT NULL, checksum INTEGER NOT NULL);
-CREATE TABLE attributes (name TEXT, value TEXT, row INTEGER, PRIMARY KEY (name, value, row)) WITHOUT ROWID;
-CREATE INDEX attributes_row ON attributes (row);
-"""
-_ENTRY = "e.row, e.id, e.identity, e.camera, e.time, e.source, e.box, e.attributes, e.added, e.checksum"
-_FEATURE = f"{_ENTRY}, f.feature, f.checksum"
-_WHOLE = f"{_FEATURE}, t.image, t.checksum"
-_WITH_FEATURE = "LEFT JOIN features f ON f.row = e.row"
-_WITH_ALL = f"{_WITH_FEATURE} LEFT JOIN thumbnails t ON t.row = e.row"
 
 
 class FileStore:
@@ -110,7 +107,7 @@ class FileStore:
                     new.execute(f"PRAGMA page_size = {_PAGE}")
                     new.execute(f"PRAGMA application_id = {_APPLICATION}")
                     new.execute(f"PRAGMA user_version = {FORMAT}")
-                    new.executescript(_SCHEMA)
+                    new.executescript(SCHEMA)
                     new.execute("INSERT INTO about VALUES (?, ?)", (content, zlib.crc32(content.encode())))
                     new.execute("INSERT INTO removals VALUES (0, 0)")
             except sqlite3.Error as error:
@@ -121,34 +118,8 @@ class FileStore:
 
     def add(self, rows: Sequence[Row]) -> int:
         with self._changing() as database:
-            new = [row for row in rows if self._insert(database, row)]
+            new = [row for row in rows if insert(database, row)]
         return len(new)
-
-    def _insert(self, database: sqlite3.Connection, row: Row) -> bool:
-        entry = row.entry
-        source = None if entry.source is None else text_of_name(entry.source)
-        box = None if entry.box is None else json.dumps(entry.box)
-        attributes = json.dumps(dict(entry.attributes)) if entry.attributes else None
-        values = (entry.id, entry.identity, entry.camera, entry.time, source, box, attributes, entry.added)
-        done = database.execute(
-            "INSERT OR IGNORE INTO entries (id, identity, camera, time, source, box, attributes, added, checksum) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*values, _entry_checksum(values)),
-        )
-        if done.rowcount != 1:
-            return False
-        number, feature = done.lastrowid, np.ascontiguousarray(row.feature, "<f4").tobytes()
-        database.execute("INSERT INTO features VALUES (?, ?, ?)", (number, feature, _blob_checksum(entry.id, feature)))
-        if row.thumbnail is not None:
-            image = row.thumbnail
-            database.execute(
-                "INSERT INTO thumbnails VALUES (?, ?, ?)", (number, image, _blob_checksum(entry.id, image))
-            )
-        database.executemany(
-            "INSERT INTO attributes VALUES (?, ?, ?)",
-            [(name, value_text(name, value), number) for name, value in entry.attributes.items()],
-        )
-        return True
 
     def search(self, queries: Floats, *, limit: int, filter: Filter, group: bool = False) -> list[list[Match]]:
         snapshot, others = self._snapshot(filter)
@@ -179,28 +150,28 @@ class FileStore:
         ]
 
     def features(self, ids: Sequence[str]) -> Floats:
-        rows = self._pages(_FEATURE, _WITH_FEATURE, Filter(ids=tuple(ids)))
-        found = {row[1]: np.frombuffer(self._checked_feature(row), "<f4") for row in rows}
+        rows = self._pages(FEATURE, WITH_FEATURE, Filter(ids=tuple(ids)))
+        found = {row[1]: np.frombuffer(feature_of(row, self.where), "<f4") for row in rows}
         missing = np.full(FEATURE_DIM, np.nan, np.float32)
         return np.array([found.get(id, missing) for id in ids], np.float32).reshape(-1, FEATURE_DIM)
 
     def thumbnail(self, id: str) -> bytes | None:
-        for row in self._pages(_WHOLE, _WITH_ALL, Filter(ids=(id,))):
-            return self._checked_thumbnail(row)
+        for row in self._pages(WHOLE, WITH_ALL, Filter(ids=(id,))):
+            return thumbnail_of(row, self.where)
         return None
 
     def entries(self, filter: Filter, *, limit: int | None = None) -> Iterator[Entry]:
-        for row in self._pages(_ENTRY, "", filter, limit):
-            yield self._checked_entry(row)
+        for row in self._pages(ENTRY, "", filter, limit):
+            yield entry_of(row, self.where)
 
     def rows(self, filter: Filter) -> Iterator[Row]:
-        for row in self._pages(_WHOLE, _WITH_ALL, filter):
-            entry, feature = self._checked_entry(row), np.frombuffer(self._checked_feature(row), "<f4")
-            yield Row(entry, feature, self._checked_thumbnail(row))
+        for row in self._pages(WHOLE, WITH_ALL, filter):
+            entry, feature = entry_of(row, self.where), np.frombuffer(feature_of(row, self.where), "<f4")
+            yield Row(entry, feature, thumbnail_of(row, self.where))
 
     def remove(self, filter: Filter, *, compact: bool = True) -> Receipt:
         with self._changing() as database:
-            conditions, values = _sql(filter)
+            conditions, values = condition_of(filter)
             rows = database.execute(
                 f"SELECT row, id, identity FROM entries e WHERE {conditions} ORDER BY row", values
             ).fetchall()
@@ -209,7 +180,7 @@ class FileStore:
             database.executemany("DELETE FROM thumbnails WHERE row = ?", numbers)
             thumbnails = database.total_changes - before
             database.executemany("DELETE FROM features WHERE row = ?", numbers)
-            database.execute("DELETE FROM attributes WHERE row IN (SELECT value FROM json_each(?))", _json(numbers))
+            database.execute("DELETE FROM attributes WHERE row IN (SELECT value FROM json_each(?))", as_json(numbers))
             database.executemany("DELETE FROM entries WHERE row = ?", numbers)
             if rows:
                 database.execute("UPDATE removals SET count = count + 1")
@@ -265,9 +236,8 @@ class FileStore:
     def check(self) -> list[str]:
         problems: list[str] = []
         try:
-            for row in self._pages(_WHOLE, _WITH_ALL, Filter()):
-                parts = (self._checked_entry, self._checked_feature, self._checked_thumbnail)
-                problems += filter(None, (_problem(part, row) for part in parts))
+            for row in self._pages(WHOLE, WITH_ALL, Filter()):
+                problems += problems_of(row, self.where)
             with self._reading() as database:
                 lines = [line for (line,) in database.execute("PRAGMA integrity_check(20)")]
             problems += [f"{self.where}: {' '.join(line.split())}" for line in lines if line != "ok"]
@@ -379,7 +349,7 @@ class FileStore:
 
     def _pages(self, columns: str, joins: str, filter: Filter, limit: int | None = None) -> Iterator[Any]:
         """Rows in their order, read some at a time, so that no transaction stays open between them."""
-        conditions, values = _sql(filter)
+        conditions, values = condition_of(filter)
         last, left = 0, limit
         at_once = _AT_ONCE if "image" not in columns else 256
         while left is None or left > 0:
@@ -398,37 +368,9 @@ class FileStore:
     def _entries_of(self, numbers: Sequence[int]) -> dict[int, Entry]:
         with self._reading() as database:
             rows = database.execute(
-                f"SELECT {_ENTRY} FROM entries e WHERE e.row IN (SELECT value FROM json_each(?))", _json(numbers)
+                f"SELECT {ENTRY} FROM entries e WHERE e.row IN (SELECT value FROM json_each(?))", as_json(numbers)
             ).fetchall()
-        return {row[0]: self._checked_entry(row) for row in rows}
-
-    def _checked_entry(self, row: Any) -> Entry:
-        _, id, identity, camera, when, source, box, attributes, added, checksum = row[:10]
-        if _entry_checksum(row[1:9]) != checksum:
-            raise self._damaged(row, "what is told of it")
-        return Entry(
-            id, identity, camera, when, None if source is None else name_of_text(source),
-            None if box is None else tuple(json.loads(box)),
-            {} if attributes is None else json.loads(attributes), added,
-        )  # fmt: skip
-
-    def _checked_feature(self, row: Any) -> bytes:
-        feature, checksum = row[10:12]
-        if feature is None or len(feature) != 4 * FEATURE_DIM or _blob_checksum(row[1], feature) != checksum:
-            raise self._damaged(row, "its feature")
-        return bytes(feature)
-
-    def _checked_thumbnail(self, row: Any) -> bytes | None:
-        image, checksum = row[12:14]
-        if image is not None and _blob_checksum(row[1], image) != checksum:
-            raise self._damaged(row, "its thumbnail")
-        return None if image is None else bytes(image)
-
-    def _damaged(self, row: Any, what: str) -> GalleryError:
-        return GalleryError(
-            f"{self.where}: entry {row[1]} (row {row[0]}) is damaged: {what} does not have its checksum; restore the "
-            f"file from a backup, or remove the entry (osnet gallery remove --id {row[1]})"
-        )
+        return {row[0]: entry_of(row, self.where) for row in rows}
 
     # The matrix
 
@@ -445,7 +387,7 @@ class FileStore:
             snapshot = matrix.snapshot()
             if filter.ids is None and not filter.where:
                 return snapshot, None
-            conditions, values = _sql(Filter(ids=filter.ids, where=filter.where))
+            conditions, values = condition_of(Filter(ids=filter.ids, where=filter.where))
             with self._reading() as database:
                 rows = database.execute(f"SELECT row FROM entries e WHERE {conditions} ORDER BY row", values).fetchall()
             return snapshot, np.array(rows, np.int64).reshape(-1)
@@ -459,13 +401,12 @@ class FileStore:
                 there = np.array(database.execute("SELECT row FROM entries ORDER BY row").fetchall(), np.int64)
                 matrix.remove(np.setdiff1d(matrix.numbers(), there.reshape(-1), assume_unique=True))
             found = database.execute(
-                f"SELECT {_FEATURE} FROM entries e {_WITH_FEATURE} WHERE e.row > ? ORDER BY e.row", (matrix.last,)
+                f"SELECT {FEATURE} FROM entries e {WITH_FEATURE} WHERE e.row > ? ORDER BY e.row", (matrix.last,)
             )
             while rows := found.fetchmany(_AT_ONCE):
                 for row in rows:
-                    if _entry_checksum(row[1:9]) != row[9]:
-                        raise self._damaged(row, "what is told of it")
-                features = np.frombuffer(b"".join([self._checked_feature(row) for row in rows]), "<f4")
+                    check_entry(row, self.where)
+                features = np.frombuffer(b"".join([feature_of(row, self.where) for row in rows]), "<f4")
                 columns = list(zip(*rows))
                 matrix.add(
                     columns[0], features.reshape(-1, FEATURE_DIM), columns[2], columns[3], columns[4], columns[8]
@@ -474,51 +415,7 @@ class FileStore:
         return matrix
 
 
-def _problem(check: Callable[[Any], object], row: Any) -> str | None:
-    try:
-        check(row)
-    except GalleryError as error:
-        return str(error)
-    return None
-
-
 def _first_of_each(codes: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Places of the first of each code, rising; negative codes all count."""
     _, first = np.unique(codes, return_index=True)
     return np.union1d(first, np.flatnonzero(codes < 0))
-
-
-def _sql(filter: Filter) -> tuple[str, list[Any]]:
-    """`filter` as a condition of SQL, whose values are passed apart from the text."""
-    conditions: list[str] = []
-    values: list[Any] = []
-    for column, several in (("id", filter.ids), ("identity", filter.identities), ("camera", filter.cameras)):
-        if several is not None:
-            conditions.append(f"e.{column} IN (SELECT value FROM json_each(?))")
-            values += _json(several)
-    for condition, value in (
-        ("e.time >= ?", filter.since),
-        ("e.time < ?", filter.until),
-        ("coalesce(e.time, e.added) < ?", filter.before),
-    ):
-        if value is not None:
-            conditions.append(condition)
-            values.append(value)
-    for name, texts in filter.where.items():
-        conditions.append(
-            "e.row IN (SELECT row FROM attributes WHERE name = ? AND value IN (SELECT value FROM json_each(?)))"
-        )
-        values += [name, *_json(texts)]
-    return " AND ".join(conditions) or "1", values
-
-
-def _json(values: Sequence[Any]) -> tuple[str]:
-    return (json.dumps([value[0] if isinstance(value, tuple) else value for value in values]),)
-
-
-def _entry_checksum(values: Sequence[Any]) -> int:
-    return zlib.crc32("\x1f".join(map(str, values)).encode())
-
-
-def _blob_checksum(id: str, blob: bytes) -> int:
-    return zlib.crc32(blob, zlib.crc32(id.encode()))

@@ -5,25 +5,22 @@ from __future__ import annotations
 import os
 import time as clock
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from osnet.checks import check_bool, check_integer, check_number
-from osnet.errors import GalleryError, ImageError, OptionError
+from osnet.errors import GalleryError, OptionError
 from osnet.gallery.entries import check_signature, check_vectors, make_entries
 from osnet.gallery.file_store import TIMEOUT, FileStore
 from osnet.gallery.filters import make_filter
 from osnet.gallery.milvus import MilvusStore
 from osnet.gallery.milvus_address import is_address
+from osnet.gallery.pictures import GalleryModel, Model, are_features, listed, reference_of
 from osnet.gallery.store import About, Entry, Match, Receipt, Result, Row, Stats, Store
 from osnet.gallery.thumbnails import check_thumbnails, make_thumbnail
 from osnet.inference.embedder import Embedder, Signature, normalise
-from osnet.inference.images import prepare
-from osnet.inference.prefetch import prefetch
-from osnet.models.load import ModelLike
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -31,9 +28,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Floats = npt.NDArray[np.float32]
-GalleryModel = Union[ModelLike, Embedder, Signature]
-"""A model reference, an `Embedder`, or the `Signature` of features that were made elsewhere."""
-
 MAX_LIMIT = 10_000
 RERANKED = 100
 """Matches that are re-ranked."""
@@ -96,14 +90,8 @@ class Gallery:
     def _begin(self, store: Store, model: GalleryModel | None, options: dict[str, Any]) -> None:
         self._store = store
         self.where, self.about, self.signature = store.where, store.about, store.about.signature
-        self._options = options
-        self._model = self.about.model if model is None or isinstance(model, Signature) else model
-        self._embedder: Embedder | None = None
         try:
-            if isinstance(model, Signature):
-                check_signature(model, self.signature, "the signature")
-            elif model is not None:
-                self._embedder = self._load(model)
+            self._model = Model(self.where, self.about, model, options)
         except BaseException:
             store.close()
             raise
@@ -144,7 +132,7 @@ class Gallery:
         else:
             embedder = model if isinstance(model, Embedder) else None
         signature = model if isinstance(model, Signature) else embedder.signature  # type: ignore[union-attr]
-        about = About(signature, None if embedder is None else _reference(embedder), size, clock.time())
+        about = About(signature, None if embedder is None else reference_of(embedder), size, clock.time())
         store: Store
         if path is None:
             store = MilvusStore.create(str(where), about, token=token, timeout=timeout)
@@ -198,23 +186,23 @@ class Gallery:
         told = {"identity": identity, "camera": camera, "time": time, "box": box, "attributes": attributes}
         if signature is not None:
             check_signature(signature, self.signature, "these features")
-        if _are_features(items):
+        if are_features(items):
             vectors = check_vectors(items, self.signature)
             contents: Sequence[bytes] = [vector.tobytes() for vector in vectors]
-            pictures = [None] * len(vectors) if thumbnail is None else _listed(thumbnail)
+            pictures = [None] * len(vectors) if thumbnail is None else listed(thumbnail)
             if len(pictures) != len(vectors):
                 raise OptionError(f"thumbnail: expected one for each of {len(vectors)} features, got {len(pictures)}")
         else:
             if thumbnail is not None and features is None:
                 raise OptionError("thumbnail: is for features; of images the gallery makes them itself")
-            pictures = _listed(items)
+            pictures = listed(items)
             if source is None:
                 source = [one if isinstance(one, (str, os.PathLike)) else None for one in pictures]
             if features is None:
-                vectors, contents = self._embed(pictures)
+                vectors, contents = self._model.embed(pictures)
             else:
-                vectors, contents = check_vectors(features, self.signature), self._contents(pictures)
-                pictures = pictures if thumbnail is None else _listed(thumbnail)
+                vectors, contents = check_vectors(features, self.signature), self._model.contents(pictures)
+                pictures = pictures if thumbnail is None else listed(thumbnail)
             if not len(vectors) == len(contents) == len(pictures):
                 raise OptionError(
                     f"features: expected one for each of {len(contents)} images, as thumbnails, got {len(vectors)}"
@@ -225,7 +213,7 @@ class Gallery:
 
     def _add(self, entries: Sequence[Entry], vectors: Floats, pictures: Sequence[Any]) -> int:
         size = self.about.thumbnails
-        color = self._embedder.color if self._embedder else "rgb"
+        color = self._model.color
         if size is None:
             small: list[bytes | None] = [None] * len(entries)
         else:
@@ -275,10 +263,10 @@ class Gallery:
         filter = make_filter(identity=identity, camera=camera, since=since, until=until, where=where)
         if signature is not None:
             check_signature(signature, self.signature, "these features")
-        vectors = (
-            check_vectors(query, self.signature, "query") if _are_features(query) else self._embed(_listed(query))[0]
-        )
-        vectors = normalise(vectors)
+        if are_features(query):
+            vectors = normalise(check_vectors(query, self.signature, "query"))
+        else:
+            vectors = normalise(self._model.embed(listed(query))[0])
         if rerank:
             found = self._store.search(vectors, limit=RERANKED, filter=filter)
             ordered = [self._reranked(vector, matches) for vector, matches in zip(vectors, found)]
@@ -433,8 +421,6 @@ class Gallery:
     def __repr__(self) -> str:
         return f"Gallery({os.fspath(self.where)!r}, {self.signature.model}, {self.signature.precision})"
 
-    # Embedding
-
     @property
     def embedder(self) -> Embedder:
         """What images are embedded with; it is loaded when it is first used.
@@ -443,56 +429,7 @@ class Gallery:
             OptionError: the gallery does not know its model; give it as ``model=``.
             DataError: the model is not the one that the gallery was made with.
         """
-        if self._embedder is None:
-            if self._model is None:
-                raise OptionError(
-                    f"{self.where}: does not know where its model {self.signature.model} is; give it: "
-                    "Gallery(where, model=...), --model"
-                )
-            self._embedder = self._load(self._model)
-        return self._embedder
-
-    def _load(self, model: Any) -> Embedder:
-        ours = self.signature
-        if not isinstance(model, Embedder):
-            settings: dict[str, Any] = {
-                "precision": ours.precision, "size": (ours.height, ours.width), "normalize": ours.normalized,
-                "flip": ours.flip,
-            }  # fmt: skip
-            changed = [name for name in self._options if name in settings]
-            if changed:
-                raise OptionError(f"{changed[0]}: is fixed when a gallery is made; leave it out")
-            model = Embedder(model, **settings, **self._options)
-        embedder: Embedder = model
-        check_signature(embedder.signature, ours, f"the model {embedder.source.source}")
-        return embedder
-
-    def _embed(self, pictures: Sequence[Any]) -> tuple[Floats, Sequence[bytes]]:
-        """Features of the pictures, and the bytes that they were made from."""
-        if any(one is None for one in pictures):
-            raise ImageError("expected pictures, got None among them (cv2.imread gives None for a bad file)")
-        embedder = self.embedder
-        height, width = embedder.size
-        contents: list[bytes] = []
-
-        def crop_of(picture: Any) -> npt.NDArray[np.uint8]:
-            return prepare(picture, color=embedder.color, height=height, width=width)
-
-        def crops() -> Iterator[npt.NDArray[np.uint8]]:
-            few = len(pictures) < 2 * embedder.batch_size
-            for crop in map(crop_of, pictures) if few else prefetch(crop_of, pictures):
-                contents.append(crop.tobytes())
-                yield crop
-
-        parts = list(embedder.stream(crops()))
-        if not parts:
-            raise ImageError("expected at least one picture or feature, got none")
-        return check_vectors(np.concatenate(parts), self.signature), contents
-
-    def _contents(self, pictures: Sequence[Any]) -> Sequence[bytes]:
-        """The bytes that ids are made of, as `_embed` gives them."""
-        ours, color = self.signature, self._embedder.color if self._embedder else "rgb"
-        return [prepare(one, color=color, height=ours.height, width=ours.width).tobytes() for one in pictures]
+        return self._model.embedder
 
 
 def _local(where: Any, token: str | None) -> str:
@@ -501,31 +438,6 @@ def _local(where: Any, token: str | None) -> str:
     if token is not None:
         raise OptionError(f"token: is for a server; {os.fspath(where)!r:.80} is the path of a file")
     return os.fspath(where)
-
-
-def _reference(embedder: Embedder) -> str | None:
-    """What loads the embedder's model again, in any folder; None for a network in memory."""
-    model = embedder._model
-    return os.fspath(model) if isinstance(model, (str, Path, os.PathLike)) else None
-
-
-def _are_features(items: Any) -> bool:
-    if isinstance(items, np.ndarray):
-        return bool(items.dtype.kind == "f")
-    first = items[0] if isinstance(items, (list, tuple)) and len(items) else None
-    if isinstance(first, (list, tuple)) and first:
-        first = first[0]
-    return isinstance(first, (float, np.floating)) or (
-        isinstance(first, np.ndarray) and first.ndim == 1 and first.dtype.kind == "f"
-    )
-
-
-def _listed(items: Any) -> list[Any]:
-    if isinstance(items, np.ndarray):
-        return list(items) if items.ndim == 4 else [items]
-    if isinstance(items, (str, bytes, os.PathLike)) or not isinstance(items, Sequence):
-        return [items]
-    return list(items)
 
 
 def _grouped(matches: list[Match]) -> list[Match]:

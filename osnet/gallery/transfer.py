@@ -325,7 +325,7 @@ def rebuild_gallery(
             for rows in _batches(gallery._store.rows(make_filter())):
                 kept = [row for row in rows if row.thumbnail is not None]
                 if kept:
-                    features, _ = other._embed([_decoded(row) for row in kept])
+                    features, _ = other._model.embed([_decoded(row) for row in kept])
                     new += other._store.add([row._replace(feature=one) for row, one in zip(kept, features)])
                 read += len(rows)
                 if progress:
