@@ -52,24 +52,19 @@ from osnet.variants import IMAGE_MEAN, IMAGE_STD
 
 RECIPES = (
     "",
-    "triplet=0 supervised_contrastive=1",
-    "triplet=0 circle=1",
-    "triplet=0",
-    "cross_entropy=0 triplet=0 supervised_contrastive=1",
+    "supervised_contrastive=0",
+    "cross_entropy=0",
+    "supervised_contrastive=2",
+    "triplet=1",
+    "triplet=1 supervised_contrastive=0",
+    "circle=1 supervised_contrastive=0",
     "learning_rate=1e-3",
-    "triplet=0 supervised_contrastive=1 learning_rate=1e-3",
+    "erasing=0.5",
+    "label_smoothing=0",
+    "half_epochs=1",
     "frozen_epochs=1",
     "neck=before",
     "neck=after",
-    "erasing=0.5",
-    "warmup_epochs=0.5",
-    "label_smoothing=0",
-    "half_epochs=1",
-    "learning_rate=2e-3",
-    "cross_entropy=0",
-    "cross_entropy=0 triplet=0 circle=1",
-    "supervised_contrastive=1",
-    "circle=1",
 )
 SETTINGS = ("height", "epoch", "people", "bf16")
 """What runs must have in common to be compared."""

@@ -29,14 +29,19 @@ from osnet.training.cost import CostWarning, measure
 from osnet.training.dataset import evaluation_protocol
 from osnet.training.state import mixed
 
-RATE = TrainConfig().learning_rate
 SHARES = (0.0, 0.5)
+TRIPLET: dict[str, object] = {
+    "triplet": 1.0, "supervised_contrastive": 0.0, "optimizer": "adam", "learning_rate": 3.5e-4, "clip_norm": 0.0,
+    "warmup_epochs": 0.0,
+}  # fmt: skip
+"""torchreid's losses and learning rate."""
 WAYS: dict[str, dict[str, object]] = {
     "default": {},
-    "tenth": {"learning_rate": RATE / 10},
-    "frozen": {"freeze_norm": True},
-    "frozen-tenth": {"freeze_norm": True, "learning_rate": RATE / 10},
+    "default-frozen": {"freeze_norm": True, "learning_rate": 3e-5},
+    "triplet": TRIPLET,
+    "triplet-frozen": {**TRIPLET, "freeze_norm": True, "learning_rate": 3.5e-5},
 }
+"""The last one is `osnet/training/recipes/few-people.yaml`."""
 
 
 def write_table(data: DataSet, people: int, path: Path) -> int:

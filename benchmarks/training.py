@@ -58,7 +58,7 @@ def ours(options: argparse.Namespace, *, loops: bool = True) -> dict[str, float]
 
     if not loops:
         step.speed_up_depthwise = lambda _: 0
-    config = TrainConfig(sampler="random", triplet=0, batch_size=options.batch)
+    config = TrainConfig(sampler="random", supervised_contrastive=0, batch_size=options.batch)
     images, labels = (Tensor(array) for array in _data(options))
     with graph_mode():
         stepper = Stepper(create_model("osnet_x0_25", CLASSES), config, Ranks())

@@ -57,7 +57,7 @@ class TrainConfig:
             recipe of the OSNet papers). The optimizer state is reset when the base is unfrozen.
         frozen_learning_rate: constant learning rate of those epochs.
         freeze_norm: batch norm keeps its statistics; its gain and shift are trained. Needed to train from weights
-            whose batch norm is folded. Use about a tenth of the usual learning rate with it.
+            whose batch norm is folded. Use about a hundredth of the usual learning rate with it.
         start_fraction: fraction of the starting weights in the result, from 0 to below 1. What is evaluated and saved
             as ``best.ckpt`` is ``start_fraction * start + (1 - start_fraction) * trained`` (weight-space ensembling,
             Wortsman et al., CVPR 2022), which keeps more of the accuracy of the start. Training itself is unchanged.
@@ -92,24 +92,24 @@ class TrainConfig:
     sampler: str = "pk"
     images_per_identity: int = 4
     cross_entropy: float = 1.0
-    triplet: float = 1.0
+    triplet: float = 0.0
     circle: float = 0.0
-    supervised_contrastive: float = 0.0
+    supervised_contrastive: float = 1.0
     label_smoothing: float = 0.1
     triplet_margin: Union[float, None] = 0.3
     circle_margin: float = 0.25
     circle_scale: float = 64.0
     contrastive_temperature: float = 0.1
-    optimizer: str = "adam"
-    learning_rate: float = 3.5e-4
+    optimizer: str = "adamw"
+    learning_rate: float = 3e-3
     weight_decay: float = 5e-4
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
     momentum: float = 0.9
-    clip_norm: float = 0.0
+    clip_norm: float = 10.0
     schedule: str = "cosine"
-    warmup_epochs: float = 0.0
+    warmup_epochs: float = 0.2
     milestones: tuple[int, ...] = ()
     decay: float = 0.1
     final_fraction: float = 0.01

@@ -23,12 +23,14 @@ def test_frozen_then_warm_up_then_cosine() -> None:
 
 
 def test_multistep_falls_at_the_first_step_of_each_milestone() -> None:
-    config = TrainConfig(epochs=9, schedule="multistep", milestones=(3, 6), decay=0.5, learning_rate=1.0)
+    config = TrainConfig(
+        epochs=9, schedule="multistep", milestones=(3, 6), decay=0.5, learning_rate=1.0, warmup_epochs=0
+    )
     assert [learning_rate(config, step, 2) for step in (0, 5, 6, 11, 12, 17)] == [1, 1, 0.5, 0.5, 0.25, 0.25]
 
 
 def test_constant() -> None:
-    config = TrainConfig(schedule="constant", learning_rate=0.25)
+    config = TrainConfig(schedule="constant", learning_rate=0.25, warmup_epochs=0)
     assert {learning_rate(config, step, 7) for step in range(420)} == {0.25}
 
 

@@ -49,7 +49,7 @@ def test_pk_batches(counts: list[int], k: int, people: int, ranks: int, epoch: i
 
 def test_random_shows_every_image_once_and_shards_are_disjoint() -> None:
     labels = np.arange(103)
-    chosen = config(sampler="random", triplet=0, batch_size=10, accumulation=2)
+    chosen = config(sampler="random", supervised_contrastive=0, batch_size=10, accumulation=2)
     order = epoch_order(labels, chosen, epoch=0, ranks=2)
     assert order.shape == (4, 2, 10)
     assert len(set(order.reshape(-1).tolist())) == 80
@@ -62,7 +62,7 @@ def test_a_batch_that_cannot_be_filled_is_refused() -> None:
     with pytest.raises(DataError, match=r"needs 4 identities.*have 3: lower batch_size"):
         epoch_order(labels, config(batch_size=16), epoch=0)
     with pytest.raises(DataError, match=r"15 images of 3 identities do not fill"):
-        epoch_order(labels, config(batch_size=16, sampler="random", triplet=0), epoch=0)
+        epoch_order(labels, config(batch_size=16, sampler="random", supervised_contrastive=0), epoch=0)
 
 
 def test_the_same_generator_gives_the_same_image_and_another_another() -> None:

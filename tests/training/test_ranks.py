@@ -77,8 +77,8 @@ def test_two_ranks_are_one_with_the_same_global_batch_even_if_one_dies(config: T
     """One job shows both, since msrun takes so long to start and to end: one of its processes is killed after the first
     save, and what the resumed job gives is compared with one process."""
     alone = config.replace(
-        sampler="random", triplet=0, batch_size=8, epochs=2, freeze_norm=True, optimizer="sgd", learning_rate=0.01,
-        eval_every=0,
+        sampler="random", supervised_contrastive=0, batch_size=8, epochs=2, freeze_norm=True, optimizer="sgd",
+        learning_rate=0.01, eval_every=0,
     )  # fmt: skip
     expected = train(alone, tmp_path / "alone")
     alone.replace(batch_size=4).save(tmp_path / "config.yaml")

@@ -43,7 +43,7 @@ def after_two_steps(config: TrainConfig, *, compiled: bool) -> tuple[list[tuple[
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    "changes", [{"accumulation": 1}, {"accumulation": 2, "cross_entropy": 0, "supervised_contrastive": 1}]
+    "changes", [{"accumulation": 1, "triplet": 1}, {"accumulation": 2, "cross_entropy": 0, "supervised_contrastive": 1}]
 )
 def test_a_compiled_step_is_the_step_as_written(changes: dict[str, object]) -> None:
     # an epsilon that keeps Adam from making much of gradients that are all rounding
@@ -102,7 +102,8 @@ def test_a_long_gradient_is_clipped(accumulation: int) -> None:
     from osnet.training.step import Stepper
 
     config = TrainConfig(
-        batch_size=4, images_per_identity=2, optimizer="sgd", momentum=0, weight_decay=0, clip_norm=0.5, triplet=0,
+        batch_size=4, images_per_identity=2, optimizer="sgd", momentum=0, weight_decay=0, clip_norm=0.5,
+        supervised_contrastive=0,
         accumulation=accumulation,
     )  # fmt: skip
     ms.set_seed(0)
