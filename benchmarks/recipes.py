@@ -25,6 +25,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import math
 import re
 import sys
 import time
@@ -307,7 +308,7 @@ def main() -> None:
     parser.add_argument("--eval-every", type=int, default=0)
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--people", type=int, default=0)
-    parser.add_argument("--until", default="23:59")
+    parser.add_argument("--until", help="time of the day, HH:MM")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--curves", type=Path)
     parser.add_argument("--runs", type=Path, nargs="*", default=[])
@@ -321,8 +322,10 @@ def main() -> None:
         curves(options.curves, lines, options.runs)
         return
     options.out.mkdir(parents=True, exist_ok=True)
-    hour, minute = map(int, options.until.split(":"))
-    until = datetime.datetime.now().replace(hour=hour, minute=minute).timestamp()
+    until = math.inf
+    if options.until:
+        hour, minute = map(int, options.until.split(":"))
+        until = datetime.datetime.now().replace(hour=hour, minute=minute).timestamp()
     found = some_people(find_images(TrainConfig(data=options.data)), options.people)
     settings = dict(zip(SETTINGS, (options.height, options.epochs, found.classes, options.bf16)))
     finished = [{name: line[name] for name in (*SETTINGS, "recipe", "seed")} for line in lines]
