@@ -37,6 +37,7 @@ import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch.nn import functional
 
 from benchmarks.peers import torchreid_network
@@ -292,6 +293,7 @@ def curves(picture: Path, lines: list[dict[str, Any]], runs: list[Path]) -> None
             axes.plot(line["measured"], line["mAP"], "s--", label=f"torch: {line['recipe'] or 'defaults'}")
     axes.legend(frameon=False)
     axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     FigureCanvasAgg(figure).print_figure(picture)
 

@@ -57,7 +57,7 @@ class TrainConfig:
             recipe of the OSNet papers). The optimizer state is reset when the base is unfrozen.
         frozen_learning_rate: constant learning rate of those epochs.
         freeze_norm: batch norm keeps its statistics; its gain and shift are trained. Needed to train from weights
-            whose batch norm is folded. Use about a hundredth of the usual learning rate with it.
+            whose batch norm is folded. Use a much lower learning rate with it, such as 3.5e-5.
         start_fraction: fraction of the starting weights in the result, from 0 to below 1. What is evaluated and saved
             as ``best.ckpt`` is ``start_fraction * start + (1 - start_fraction) * trained`` (weight-space ensembling,
             Wortsman et al., CVPR 2022), which keeps more of the accuracy of the start. Training itself is unchanged.

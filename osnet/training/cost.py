@@ -26,7 +26,7 @@ _BATCH = 32
 _SATURATED = 0.99
 _NOISE = 0.001
 _KEEP_MORE = (
-    "to keep more, set start_fraction to 0.5, freeze_norm to true with a tenth of the learning_rate, or fewer epochs "
+    "to keep more, set start_fraction to 0.5, train fewer epochs, or take the settings of few-people.yaml "
     "(docs/fine-tune.md, few people)"
 )
 
