@@ -1,24 +1,30 @@
 """`osnet serve` under twice the load that it can serve, and killed while people are enrolled.
 
-    python -m benchmarks.serving [--network osnet_x1_0] [--seconds 60] [--kills 10]
+    python -m benchmarks.serving [--networks osnet_x1_0 osnet_x0_25] [--seconds 60] [--kills 10] [--hey]
 
-A process of its own on the loopback, asked by asyncio in this one, which shares the cores with it. First as many
-requests as are answered (closed loop), which gives the capacity; then requests at twice that rate, whether answers come
-or not. `--kills` enrols people, kills the server with SIGKILL at a random moment, and looks for what was acknowledged.
+A process of its own on the loopback, asked by asyncio in this one, which shares the cores with it; the table says how
+much of a core the client takes. First as many requests as are answered (closed loop), which gives the capacity; then
+requests at twice that rate, whether answers come or not. `--hey` leaves the second part to processes of Debian's
+package hey, each a few requests at a time, spread over time. `--kills` enrols people, kills the server with SIGKILL at
+a random moment, and looks for what was acknowledged.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import csv
 import itertools
 import os
 import random
+import resource
+import shutil
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -35,6 +41,8 @@ from tests.recipe import CLASSES, recipe_weights
 ENTRIES = 10_000
 CONNECTIONS = 96
 WARM_UP = 3.0
+HEYS, WORKERS = 32, 6
+"""Processes of hey, and requests that each of them sends at once."""
 
 
 class Server:
@@ -120,14 +128,15 @@ def prepare(folder: Path, network: str) -> tuple[Path, Path, list[Path]]:
     """A gallery of random features, its model, and pictures to search for."""
     model = folder / f"{network}.safetensors"
     model.write_bytes(write_safetensors(recipe_weights(network, CLASSES).arrays))
-    draw_dataset(folder / "people", identities=12, cameras=2, images_per_camera=3, seed=1)
+    if not (folder / "people").exists():
+        draw_dataset(folder / "people", identities=12, cameras=2, images_per_camera=3, seed=1)
     pictures = sorted((folder / "people").rglob("*.jpg"))
     rng = np.random.default_rng(0)
     features = rng.standard_normal((ENTRIES, 512)).astype(np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
-    with Gallery.create(folder / "people.gallery", model) as gallery:
+    with Gallery.create(folder / f"{network}.gallery", model) as gallery:
         gallery.add(features, identity=[str(number % 1000) for number in range(ENTRIES)], camera="1")
-    return folder / "people.gallery", model, pictures
+    return folder / f"{network}.gallery", model, pictures
 
 
 def alone(model: Path, pictures: list[Path], seconds: float) -> float:
@@ -146,34 +155,89 @@ print(count / (time.perf_counter() - start))
     return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
 
 
-def load(folder: Path, network: str, seconds: float) -> None:
+def by_hey(port: int, path: str, picture: Path, seconds: float, rate: float) -> tuple[list[tuple[int, float]], float]:
+    """Status and seconds of each answer to `rate` requests a second, and the seconds of a core that hey took."""
+    each = rate / (HEYS * WORKERS)
+    command = ["hey", "-z", f"{seconds:g}s", "-c", str(WORKERS), "-q", f"{each:g}", "-cpus", "1", "-m", "POST"]
+    command += ["-T", "image/jpeg", "-D", str(picture), "-o", "csv", f"http://127.0.0.1:{port}{path}"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    answers: list[tuple[int, float]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        processes = []
+        for number in range(HEYS):  # those of one process send at the same moment
+            with Path(folder, str(number)).open("w") as out:
+                processes.append(subprocess.Popen(command, stdout=out))
+            time.sleep(1 / (each * HEYS))
+        for number, process in enumerate(processes):
+            process.wait()
+            with Path(folder, str(number)).open() as lines:
+                rows = csv.DictReader(lines)
+                answers += [(int(row["status-code"]), float(row["response-time"])) for row in rows]
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return answers, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+class Memory(threading.Thread):
+    """Looks at the server's memory every few seconds until `end`."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(daemon=True)
+        self._server, self._ended = server, threading.Event()
+        self.seen = [(time.perf_counter(), server.memory())]
+
+    def run(self) -> None:
+        while not self._ended.wait(2):
+            self.seen.append((time.perf_counter(), self._server.memory()))
+
+    def end(self) -> str:
+        """Megabytes at the start, half-way and at the end, and how they rise in the second half."""
+        self._ended.set()
+        self.join()
+        times, sizes = np.array(self.seen).T
+        late = times >= (times[0] + times[-1]) / 2
+        slope = 3600 * np.polyfit(times[late] - times[0], sizes[late], 1)[0] if late.sum() > 2 else float("nan")
+        half = sizes[late][0]
+        return f"{sizes[0]:.0f} → {half:.0f} → {sizes[-1]:.0f}, {slope:+.1f}/h"
+
+
+def load(folder: Path, network: str, seconds: float, hey: bool) -> None:
     gallery, model, pictures = prepare(folder, network)
     bodies = [path.read_bytes() for path in pictures]
     before = alone(model, pictures, min(10, seconds / 3))
-    rows = []
+    figures: list[tuple[str, float, list[float], list[float], str, float, Counter[int]]] = []
     for route in ("/api/embed", "/api/search?limit=20"):
         server = Server(gallery, model)
         requests = [request(route, body) for body in bodies]
         asyncio.run(Load(server.port, requests).closed(WARM_UP, 8))
         capacity = asyncio.run(Load(server.port, requests).closed(min(10, seconds / 3), 24))
-        memory = server.memory()
-        run = Load(server.port, requests)
-        asyncio.run(run.open(seconds, 2 * capacity))
-        good = sorted(taken for status, taken in run.answers if status == 200)
-        refused = sorted(taken for status, taken in run.answers if status in (429, 503))
-        kinds = Counter(status for status, _ in run.answers)
-        rows.append(
-            (
-                route.partition("?")[0], f"{capacity:.0f}", f"{len(good) / seconds:.0f}", f"{1000 * at(good, 0.5):.0f}",
-                f"{1000 * at(good, 0.95):.0f}", f"{len(refused) / seconds:.0f}", f"{1000 * at(refused, 0.95):.0f}",
-                f"{memory:.0f} → {server.memory():.0f}", ", ".join(f"{kind}: {n}" for kind, n in sorted(kinds.items())),
-            )
-        )  # fmt: skip
-        print(f"{route}: {run.late} requests were not sent, all connections waited; exit code {server.stop()}")
+        memory = Memory(server)
+        memory.start()
+        if hey:
+            sent, used = by_hey(server.port, route, pictures[0], seconds, 2 * capacity)
+        else:
+            run, start = Load(server.port, requests), time.process_time()
+            asyncio.run(run.open(seconds, 2 * capacity))
+            sent, used = run.answers, time.process_time() - start
+            print(f"{route}: {run.late} requests were not sent, all connections waited")
+        good = sorted(taken for status, taken in sent if status == 200)
+        refused = sorted(taken for status, taken in sent if status in (429, 503))
+        kinds = Counter(status for status, _ in sent)
+        figures.append((route.partition("?")[0], capacity, good, refused, memory.end(), used, kinds))
+        print(f"{route}: exit code {server.stop()}")
     after = alone(model, pictures, min(10, seconds / 3))
-    print(f"\n{network}, Embedder alone on the same JPEG files: {statistics.mean((before, after)):.0f} pictures/s\n")
-    header = ("route", "capacity /s", "served /s at twice", "median ms", "95 % ms", "refused /s", "95 % ms of refusals",
-              "memory MB", "answers")  # fmt: skip
+    own = statistics.mean((before, after))
+    print(f"\n{network}, Embedder alone on the same JPEG files: {before:.0f} before, {after:.0f} after; pictures/s\n")
+    rows = [
+        (
+            route, f"{capacity:.0f}", f"{len(good) / seconds:.0f}", f"{100 * len(good) / seconds / own:.0f} %",
+            f"{1000 * at(good, 0.5):.0f}", f"{1000 * at(good, 0.95):.0f}", f"{len(refused) / seconds:.0f}",
+            f"{1000 * at(refused, 0.95):.0f}", f"{1000 * at(refused, 1):.0f}", memory, f"{100 * used / seconds:.0f} %",
+            ", ".join(f"{kind}: {n}" for kind, n in sorted(kinds.items())),
+        )
+        for route, capacity, good, refused, memory, used, kinds in figures
+    ]  # fmt: skip
+    header = ("route", "capacity /s", "served /s at twice", "of Embedder", "median ms", "95 % ms", "refused /s",
+              "95 % ms of refusals", "slowest", "memory MB", "client's core", "answers")  # fmt: skip
     print_table(rows, header)
 
 
@@ -226,13 +290,17 @@ def kills(folder: Path, count: int) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--network", default="osnet_x1_0")
+    parser.add_argument("--networks", nargs="+", default=["osnet_x1_0"])
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--hey", action="store_true", help="Send the requests by hey.")
     options = parser.parse_args()
+    if options.hey and shutil.which("hey") is None:
+        parser.error("hey is not here; install Debian's package hey")
     print_machine("openvino", "fastapi", "uvicorn")
     with tempfile.TemporaryDirectory() as folder:
-        load(Path(folder), options.network, options.seconds)
+        for network in options.networks:
+            load(Path(folder), network, options.seconds, options.hey)
         lost = kills(Path(folder), options.kills) if options.kills else 0
     sys.exit(bool(lost))
 

@@ -194,12 +194,59 @@ def test_an_error_is_shown_to_people(page: Any, client: httpx.Client) -> None:
     page.reload()
     page.get_by_role("button", name="Ada").wait_for()
     page.locator("#file").set_input_files({"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"no picture"})
-    page.get_by_text("This is not a picture that the browser can show").wait_for()
+    page.get_by_text("a.jpg is not a picture that this browser can show").wait_for()
     page.locator("summary").click()
     page.get_by_label("Since").fill("2030-01-02T00:00")
     page.get_by_label("Until").fill("2030-01-01T00:00")
     page.locator("#sample-list button").first.click()
     page.locator("#problem", has_text="expected since < until").wait_for()
+
+
+DROP = """([kind, files]) => {
+    const data = new DataTransfer();
+    for (const [name, content] of files) {
+        const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0));
+        data.items.add(new File([bytes], name, { type: "image/jpeg" }));
+    }
+    if (!files.length) data.setData("text/plain", "https://example.org/person.jpg");
+    document.body.dispatchEvent(kind === "paste"
+        ? new ClipboardEvent("paste", { clipboardData: data, bubbles: true })
+        : new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+}"""
+
+
+def test_what_nobody_planned_for(browser: Any, serve: Serve) -> None:
+    """Text, two files at once, a picture over the limits of the server, and a name written from right to left."""
+    client = serve(max_pixels=50_000)
+    page = browser.new_page(viewport={"width": 1180, "height": 800})
+    page.set_default_timeout(15_000)
+    page.goto(str(client.base_url))
+    page.get_by_role("button", name="0002").wait_for()
+    page.evaluate(DROP, ["paste", []])
+    page.locator("#problem", has_text="no picture in that").wait_for()
+    photo, person = (base64.b64encode(samples()[number].content).decode() for number in (6, 0))
+    page.evaluate(DROP, ["drop", [["crowd.jpg", photo], ["b.jpg", person]]])
+    page.get_by_text("One picture at a time: crowd.jpg was taken.").wait_for()
+    page.locator(".shot img").first.wait_for()
+    assert not page.locator("#problem").is_visible()
+    width, height = page.evaluate("[canvas.width, canvas.height]")
+    assert width * height <= 50_000  # of 256,000
+    assert width / height == pytest.approx(1.6, abs=0.02)
+    area = page.locator("#canvas").bounding_box()
+    with page.expect_request("**/api/search**") as asked:
+        page.mouse.move(area["x"] + area["width"] * 0.5, area["y"] + 4)
+        page.mouse.down()
+        page.mouse.move(area["x"] + area["width"] - 1, area["y"] + area["height"] - 4)
+        page.mouse.up()
+    corners = [int(value) for value in httpx.URL(asked.value.url).params["box"].split(",")]
+    assert corners[0] == pytest.approx(width / 2, abs=3)
+    assert corners[2] <= width
+    page.get_by_role("button", name="Enrol this person").click()
+    page.get_by_role("combobox", name="Name or number").fill("\u05e9\u05dc\u05d5\u05dd \U0001f600")
+    page.keyboard.press("Enter")
+    page.get_by_text("\u2068\u05e9\u05dc\u05d5\u05dd \U0001f600\u2069 is enrolled.").wait_for()
+    assert client.get("/api/people", params={"name": "\U0001f600"}).json()["people"][0]["entries"] == 1
+    page.close()
 
 
 def test_the_keyboard_alone_reaches_a_person(page: Any, client: httpx.Client) -> None:

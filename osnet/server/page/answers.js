@@ -1,7 +1,7 @@
 // What is shown at the right: people, answers grouped by person, or the invitation of an empty gallery.
 
 import { showThumbnail } from "./api.js";
-import { $, make, plural, timeText } from "./dom.js";
+import { $, isolated, make, plural, timeText } from "./dom.js";
 
 const UNKNOWN = "Not named";
 
@@ -40,8 +40,8 @@ export function showAnswers(matches, threshold, actions, query) {
   if (!found.length) return `Nobody in the gallery reaches ${reach}: this person seems not to be enrolled${query ? " by name" : ""}.`;
   if (!named.length) return `Only pictures that are not named reach ${reach}.`;
   return named.length === 1
-    ? `One person reaches ${reach}: ${named[0].who}.`
-    : `${named.length} people reach ${reach}; ${named[0].who} is the most similar.`;
+    ? `One person reaches ${reach}: ${isolated(named[0].who)}.`
+    : `${named.length} people reach ${reach}; ${isolated(named[0].who)} is the most similar.`;
 }
 
 function list(groups, actions, above) {

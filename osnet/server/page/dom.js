@@ -55,3 +55,8 @@ export const timeText = (seconds) => (seconds === null ? "" : format.format(new 
 export const isoOf = (local) => (local ? new Date(local).toISOString() : "");
 
 export const plural = (count, one, many) => `${count.toLocaleString()} ${count === 1 ? one : many}`;
+
+const TURNS = /[\u0590-\u08ff\u200e\u200f\u202a-\u202e\u2066-\u2069\ufb1d-\ufefc]/;
+
+/** A name inside a sentence: one that is written from right to left leaves the order of the other words as it is. */
+export const isolated = (name) => (TURNS.test(name) ? `\u2068${name}\u2069` : name);

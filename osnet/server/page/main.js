@@ -2,7 +2,7 @@
 
 import * as answers from "./answers.js";
 import * as api from "./api.js";
-import { $, ask, isoOf, make, plural, toast } from "./dom.js";
+import { $, ask, isoOf, isolated, make, plural, toast } from "./dom.js";
 import * as names from "./names.js";
 import * as picture from "./picture.js";
 import * as threshold from "./threshold.js";
@@ -56,6 +56,7 @@ async function refresh() {
   select.value = cameras.includes(kept) ? kept : "";
   $("camera-names").replaceChildren(...cameras.map((name) => make("option", { value: name })));
   $("enrol").hidden = about.read_only;
+  picture.limit(about.max_bytes, about.max_pixels);
 }
 
 function filters() {
@@ -103,7 +104,7 @@ function similar(entry) {
     const found = await api.getJson(`/api/entries/${entry.id}/similar`, { limit: LIMIT, ...filters() });
     return () => {
       matches = found.matches;
-      title(`Similar to ${entry.identity ?? "this picture"}`, true);
+      title(entry.identity === null ? "Similar to this picture" : `Similar to ${isolated(entry.identity)}`, true);
       render();
       $("answers").focus();
     };
@@ -196,7 +197,7 @@ async function rename(id, identity) {
       .forEach((entry) => Object.assign(entry, { id: done.id, identity: identity ?? null }));
     if (!identity) return;
     if (![...$("names").options].some((one) => one.value === identity)) $("names").append(make("option", { value: identity }));
-    toast(`This is ${identity} now.`, { seconds: 8, undo: () => rename(done.id, null) });
+    toast(`This is ${isolated(identity)} now.`, { seconds: 8, undo: () => rename(done.id, null) });
   });
 }
 
@@ -207,16 +208,16 @@ async function removeUnnamed() {
 }
 
 async function removeEntry(entry) {
-  const who = entry.identity ?? "this person";
+  const who = entry.identity === null ? "this person" : isolated(entry.identity);
   if (!(await ask("Remove this picture?", `The picture of ${who} and its features are erased from the gallery.`, "Remove"))) return;
   later(`Picture of ${who} removed.`, [entry.id], (leaving) => api.remove(`/api/entries/${entry.id}`, {}, leaving));
 }
 
 async function removePerson(who) {
   const count = matches.filter((match) => match.entry.identity === who).length;
-  if (!(await ask(`Remove ${who}?`, `All pictures of ${who} (${count} of them are shown here) and their features are erased from the gallery.`, "Remove person"))) return;
+  if (!(await ask(`Remove ${isolated(who)}?`, `All pictures of ${isolated(who)} (${count} of them are shown here) and their features are erased from the gallery.`, "Remove person"))) return;
   const ids = matches.filter((match) => match.entry.identity === who).map((match) => match.entry.id);
-  later(`${who} removed.`, ids, (leaving) => api.remove("/api/entries", { identity: who }, leaving));
+  later(`${isolated(who)} removed.`, ids, (leaving) => api.remove("/api/entries", { identity: who }, leaving));
 }
 
 /** Hide entries now and remove them when nobody has undone that: what is erased cannot come back. */
@@ -243,8 +244,8 @@ async function enrol(event) {
   $("enrol-dialog").close();
   await change(async () => {
     const done = await api.post("/api/entries", told, asked.file);
-    if (done.new) toast(`${told.identity} is enrolled.`, { seconds: 8, undo: () => change(() => api.remove(`/api/entries/${done.id}`, {})) });
-    else toast(`${told.identity} has this picture already.`);
+    if (done.new) toast(`${isolated(told.identity)} is enrolled.`, { seconds: 8, undo: () => change(() => api.remove(`/api/entries/${done.id}`, {})) });
+    else toast(`${isolated(told.identity)} has this picture already.`);
   });
 }
 
