@@ -279,7 +279,7 @@ def score_clusters(labels: Any, persons: Any) -> ClusterScores:
         precision=both / grouped if grouped else 1.0,
         recall=both / same if same else 1.0,
         f1=2 * both / (grouped + same) if grouped + same else 1.0,
-        nmi=float(normalized_mutual_info_score(person, group)),
+        nmi=min(1.0, float(normalized_mutual_info_score(person, group))),  # rounding can take it above
         images=len(persons),
         persons=len(people),
         groups=int((np.bincount(group) > 1).sum()),
