@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time as clock
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,9 @@ import numpy.typing as npt
 
 from osnet.checks import check_bool, check_integer, check_number
 from osnet.errors import GalleryError, OptionError
-from osnet.gallery.entries import check_signature, check_vectors, make_entries
+from osnet.gallery.entries import check_signature, check_vectors, content_id, make_entries
 from osnet.gallery.file_store import TIMEOUT, FileStore
-from osnet.gallery.filters import make_filter
+from osnet.gallery.filters import check_text, make_filter
 from osnet.gallery.milvus import MilvusStore
 from osnet.gallery.milvus_address import is_address
 from osnet.gallery.pictures import GalleryModel, Model, are_features, listed, reference_of
@@ -353,6 +354,31 @@ class Gallery:
                 "everything=True alone"
             )
         return self._store.remove(filter, compact=check_bool("compact", compact))
+
+    def rename(self, id: str, identity: str | None) -> str | None:
+        """Make an entry one of another person, or of nobody.
+
+        The new entry is written before the old one is removed: who is interrupted finds both, and not neither.
+
+        Args:
+            id: of the entry.
+            identity: of the person; None for nobody.
+
+        Returns:
+            The entry's new id, since ids are made from all that is known of an entry; None where it is not there.
+
+        Raises:
+            OptionError: `identity` makes no sense.
+        """
+        entry = next(iter(self.list(ids=[id])), None)
+        if entry is None or entry.identity == identity:
+            return None if entry is None else id
+        feature = self.features([id])[0]
+        named = replace(entry, identity=None if identity is None else check_text("identity", identity))
+        named = replace(named, id=content_id(feature.tobytes(), named))
+        self._store.add([Row(named, feature, self.thumbnail(id))])
+        self.remove(ids=[id], compact=entry.identity is not None)
+        return named.id
 
     def compact(self) -> bool:
         """Write the file anew, without a trace of what was removed.

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,10 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osnet.evaluation.calibration import read_calibration
-from osnet.gallery.entries import content_id
-from osnet.gallery.filters import check_text
 from osnet.gallery.gallery import Gallery
-from osnet.gallery.store import Entry, Receipt, Result, Row
+from osnet.gallery.store import Entry, Receipt, Result
 from osnet.server import drawn_people
 from osnet.server.audit import Audit
 from osnet.server.batching import Batcher, BusyError
@@ -134,22 +131,14 @@ class Work:
         return await self._write(remove)
 
     async def rename(self, client: str, id: str, identity: str | None) -> str | None:
-        """Make an entry one of another person, or of nobody: its new id; None where it is not there.
-
-        The new entry is written before the old one is removed: who is interrupted finds both, and not neither.
-        """
+        """Make an entry one of another person, or of nobody: its new id; None where it is not there."""
 
         def rename() -> str | None:
             entry = next(iter(self.gallery.list(ids=[id])), None)
-            if entry is None or entry.identity == identity:
-                return None if entry is None else id
-            feature = self.gallery.features([id])[0]
-            named = replace(entry, identity=None if identity is None else check_text("identity", identity))
-            named = replace(named, id=content_id(feature.tobytes(), named))
-            self.gallery._store.add([Row(named, feature, self.gallery.thumbnail(id))])
-            self.gallery.remove(ids=[id], compact=entry.identity is not None)
-            self.audit.write("rename", client, ids=[id, named.id], identities=[entry.identity, identity])
-            return named.id
+            new = self.gallery.rename(id, identity)
+            if entry is not None and new is not None and new != id:
+                self.audit.write("rename", client, ids=[id, new], identities=[entry.identity, identity])
+            return new
 
         return await self._write(rename)
 
