@@ -25,10 +25,9 @@ HELD_OUT, OTHER = "evaluation", "other_evaluation"
 _BATCH = 32
 _SATURATED = 0.99
 _NOISE = 0.001
-_KEEP_MORE = (
-    "to keep more, set start_fraction to 0.5, train fewer epochs, or take the settings of few-people.yaml "
-    "(docs/fine-tune.md, few people)"
-)
+_FEW, _HIGH_RATE = 100, 1e-3  # 42 people lost most at the default 3e-3, 256 gained
+_FEW_PEOPLE = "take the settings of few-people.yaml (docs/fine-tune.md, few people)"
+_KEEP_MORE = f"to keep more, set start_fraction to 0.5, train fewer epochs, or {_FEW_PEOPLE}"
 
 
 class CostWarning(UserWarning):
@@ -65,6 +64,17 @@ def costs(run: Run) -> list[Cost]:
             best = max(after, key=lambda line: float(line["mAP"]))
             found.append(Cost(people, before[0]["mAP"], best["mAP"], best["epoch"]))
     return found
+
+
+def warn_if_few(config: TrainConfig, images: TrainingImages) -> None:
+    """Warn when the people are few and the learning rate is one for hundreds: the result is then worse on others."""
+    if images.classes < _FEW and config.learning_rate >= _HIGH_RATE:
+        warnings.warn(
+            f"learning_rate {config.learning_rate:g} is for hundreds of people, and {images.classes} are few: features "
+            f"of other people will become worse; {_FEW_PEOPLE}",
+            CostWarning,
+            stacklevel=3,
+        )
 
 
 def warn_if_blind(config: TrainConfig, images: TrainingImages, before: float | None) -> None:

@@ -18,7 +18,7 @@ from osnet.image_files import unused
 from osnet.models.load import NewClassifierWarning, create_model, network_from_weights, weights_of
 from osnet.models.network import OSNet
 from osnet.training.config import TrainConfig
-from osnet.training.cost import HELD_OUT, OTHER, costs, measure, warn_if_blind, warn_if_fallen
+from osnet.training.cost import HELD_OUT, OTHER, costs, measure, warn_if_blind, warn_if_fallen, warn_if_few
 from osnet.training.dataset import TrainingImages, evaluation_protocol
 from osnet.training.interrupt import Interrupt
 from osnet.training.optimizer import learning_rate
@@ -149,9 +149,10 @@ class Loop:
         return bool(self._images.query) and (last or (every > 0 and (epoch + 1) % every == 0))
 
     def _measure_start(self) -> None:
-        """Measure the starting weights, and warn when that cannot be compared with anything."""
+        """Measure the starting weights, and warn of what the run may cost."""
         if any(line.get("step") == 0 for line in self._run.metrics()):
             return
+        warn_if_few(self._config, self._images)
         before = self._measure_held_out(0) if self._images.query else None
         self._measure_other(0, self._result())
         warn_if_blind(self._config, self._images, before)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from osnet.training.config import TrainConfig
-from osnet.training.cost import Cost, CostWarning, costs, warn_if_blind, warn_if_fallen
+from osnet.training.cost import Cost, CostWarning, costs, warn_if_blind, warn_if_fallen, warn_if_few
 from osnet.training.run import Run
 
 REST = {"rank1": 0.5, "mINP": 0.5, "valid_queries": 4, "protocol": "cross-camera", "held_out": "test"}
@@ -57,3 +57,17 @@ def test_a_run_that_cannot_show_what_it_costs(query: Any, before: float | None, 
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             warn_if_blind(TrainConfig(other_data=other), images, before)
+
+
+@pytest.mark.parametrize(
+    ("people", "rate", "warned"), [(42, 3e-3, True), (99, 1e-3, True), (100, 3e-3, False), (42, 3.5e-5, False)]
+)
+def test_a_learning_rate_for_hundreds_of_people_on_few(people: int, rate: float, warned: bool) -> None:
+    images: Any = SimpleNamespace(classes=people)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_if_few(TrainConfig(learning_rate=rate), images)
+    assert bool(caught) is warned
+    if warned:
+        assert f"{people} are few" in str(caught[0].message)
+        assert "few-people.yaml" in str(caught[0].message)
