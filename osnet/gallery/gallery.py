@@ -355,7 +355,7 @@ class Gallery:
             )
         return self._store.remove(filter, compact=check_bool("compact", compact))
 
-    def rename(self, id: str, identity: str | None) -> str | None:
+    def rename(self, id: str, identity: str | int | None) -> str | None:
         """Make an entry one of another person, or of nobody.
 
         The new entry is written before the old one is removed: who is interrupted finds both, and not neither.
@@ -370,11 +370,12 @@ class Gallery:
         Raises:
             OptionError: `identity` makes no sense.
         """
+        who = None if identity is None else check_text("identity", identity)
         entry = next(iter(self.list(ids=[id])), None)
-        if entry is None or entry.identity == identity:
+        if entry is None or entry.identity == who:
             return None if entry is None else id
         feature = self.features([id])[0]
-        named = replace(entry, identity=None if identity is None else check_text("identity", identity))
+        named = replace(entry, identity=who)
         named = replace(named, id=content_id(feature.tobytes(), named))
         self._store.add([Row(named, feature, self.thumbnail(id))])
         self.remove(ids=[id], compact=entry.identity is not None)

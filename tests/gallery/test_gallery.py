@@ -300,6 +300,30 @@ def test_a_receipt_says_what_went(new_gallery: NewGallery) -> None:
         gallery.features(ids)
 
 
+def test_an_entry_becomes_one_of_another_person(new_gallery: NewGallery) -> None:
+    gallery = new_gallery(thumbnails=(32, 16))
+    told: dict[str, Any] = {"camera": "1", "time": 5, "source": "a.jpg", "attributes": {"site": "north"}}
+    picture = Image.new("RGB", (8, 16), "red")
+    ids = gallery.add(features(3), identity=["7", "7", None], thumbnail=[picture] * 3, **told)
+    before, thumbnail = next(gallery.list(ids=ids[0])), gallery.thumbnail(ids[0])
+    assert gallery.rename(ids[0], 7) == ids[0]  # a number is taken as text: the same name changes nothing
+    assert [entry.id for entry in gallery.list()] == ids
+    new = gallery.rename(ids[0], "ann")
+    assert new is not None
+    assert {entry.id for entry in gallery.list()} == {new, *ids[1:]}
+    assert next(gallery.list(ids=new)) == replace(before, id=new, identity="ann")
+    assert np.array_equal(gallery.features([new]), features(1))
+    assert gallery.thumbnail(new) == thumbnail
+    assert gallery.search(features(1), threshold=0.9)[0].identity == "ann"
+    nobody = gallery.rename(new, None)
+    assert next(gallery.list(ids=nobody)).identity is None
+    assert gallery.rename(nobody or "", 7) == ids[0]  # its id is what it was: it is the same entry again
+    assert gallery.rename("0" * 32, "ann") is None
+    with pytest.raises(OptionError, match="identity: expected a text"):
+        gallery.rename(ids[1], "")
+    assert len(gallery) == 3
+
+
 def test_thumbnails(new_gallery: NewGallery, tmp_path: Path) -> None:
     gallery = new_gallery(thumbnails=(32, 16))
     red = Image.new("RGB", (30, 60), "red")
