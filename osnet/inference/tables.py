@@ -7,7 +7,7 @@ import importlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from io import BufferedReader
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from osnet.errors import DataError, OsnetError
@@ -110,8 +110,12 @@ def _parquet(path: Location, stack: contextlib.ExitStack) -> tuple[pa.Schema, It
     return parquet.schema_arrow.remove_metadata(), parquet.iter_batches(batch_size=_AT_ONCE)
 
 
-def _opened(path: Location, stack: contextlib.ExitStack) -> BufferedReader:
-    return stack.enter_context(open_file(path))
+def _opened(path: Location, stack: contextlib.ExitStack) -> Any:
+    file = stack.enter_context(open_file(path))
+    if not isinstance(path, Path):
+        return file
+    # pyarrow's threads read ahead, also after an error. In a file of Python they would abort a process that ends.
+    return stack.enter_context(importlib.import_module("pyarrow").OSFile(os.fsencode(path)))
 
 
 def _check_columns(names: list[str], path: Location) -> None:

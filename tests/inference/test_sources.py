@@ -13,6 +13,7 @@ import pytest
 from osnet.errors import DataError, ImageError
 from osnet.escaping import name_of_text
 from osnet.inference.sources import Source, read_member
+from tests.processes import finish, start
 
 
 def files(*inputs: str | Path) -> list[str]:
@@ -132,6 +133,25 @@ def test_what_cannot_be_used_is_one_line(name: str, text: str, match: str, tmp_p
         files(tmp_path / name)
     assert "\n" not in str(caught.value)
     assert name in str(caught.value)
+
+
+READ_AND_END = """
+import pathlib, sys
+from osnet.errors import DataError
+from osnet.inference.tables import open_table
+try:
+    with open_table(pathlib.Path(sys.argv[1])):
+        pass
+except DataError:
+    print("refused")
+"""
+
+
+@pytest.mark.slow
+def test_a_table_that_was_refused_does_not_abort_the_process(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,person\nx\n")
+    for _ in range(8):  # the threads of pyarrow were mostly in the way, not always
+        assert finish(start(READ_AND_END, tmp_path / "t.csv")) == ("refused\n", "")
 
 
 def test_inputs_are_checked_before_anything_else(tmp_path: Path) -> None:
