@@ -9,7 +9,8 @@ weights in the published layout, other ones for each card, which stand beside it
 is used as it is.
 
 With the hub as it is each card is loaded by uid for features, by uid with its classifier, and by path. Then the server
-is gone, and `osnet.mshub.register` must give the same by uid and by name. Exit code 1 when a parameter differs.
+is gone, and `osnet.mshub.register` must give the same by uid and by name. The network of the fresh card is evaluated,
+and must give the mAP of its checkpoint, at the size it was trained at. Exit code 1 when a parameter or figure differs.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from osnet.checkpoint.mindspore import read_ckpt, write_ckpt
+from osnet.evaluation.evaluate import evaluate
 from osnet.hub import catalog
 from osnet.hub.card import Card, read_card
 from osnet.hub.fetch import file_beside
@@ -46,6 +48,7 @@ ROOT = Path(__file__).parents[2]
 HOSTS = ("gitee.com", "github.com", "download.mindspore.cn", "www.mindspore.cn")
 """Those of the cards, and those that mindspore_hub looks up besides."""
 CLASSES = {"dukemtmc": 702, "dukemtmcreid": 702, "market1501": 751, "msmt17": 1041}
+TRAINED_AT = (64, 32)
 WAYS = ("features", "classifier", "path", "registered uid", "registered name")
 
 
@@ -64,7 +67,7 @@ def main() -> int:
         subprocess.run([*pip, "mistune==0.8.4"], check=True)
         environment = {key: value for key, value in os.environ.items() if not key.startswith("OSNET_")}
         environment.update(
-            HOME=str(home), OSNET_OFFLINE="1", GLOG_v="3", PYTHONPATH=os.pathsep.join(map(str, (packages, hub, ROOT)))
+            HOME=str(home), OSNET_OFFLINE="1", GLOG_v="3", PYTHONPATH=os.pathsep.join(map(str, (packages, ROOT, hub)))
         )
         alone = ("unshare", "--user", "--map-root-user", "--net", "--mount")
         return subprocess.run([*alone, *_program("trial", work)], cwd=work, env=environment).returncode
@@ -89,6 +92,7 @@ def trial(work: Path) -> int:
         right[card.uid]["classifier"] = classifier
         tasks.append({"uid": card.uid, "path": str(installed), "published": str(card.path), "classes": classes})
     (work / "tasks.json").write_text(json.dumps(tasks))
+    fresh = _figures_of(str(cards[-1].path), work)
     for card in cards:
         newest = catalog.aliases().get(card.uid.rpartition("/")[2], card.uid)
         right[card.uid]["registered name"] = right[newest]["features"]
@@ -109,6 +113,10 @@ def trial(work: Path) -> int:
         results = ["as the file" if got[way] == expected[way] else "WRONG" for way in WAYS]
         print(f"{uid:<34} {as_published:<13} {', '.join(results)}")
         wrong += [f"{uid}, {way}: {got[way]}" for way in WAYS if got[way] != expected[way]]
+    evaluated = json.loads((work / "evaluated.json").read_text())
+    print(f"evaluated: mAP {evaluated['mAP']:.4f} at {evaluated['size']}, of the checkpoint {fresh['mAP']:.4f}")
+    if evaluated != fresh or fresh["size"] != list(TRAINED_AT):
+        wrong.append(f"evaluated: {evaluated}, expected {fresh} at {TRAINED_AT}")
     print(f"{len(server.requests)} requests to {len(links)} links")
     print("\n".join(["all right"] if not wrong else [f"WRONG {line}" for line in wrong]))
     return 1 if wrong else 0
@@ -146,6 +154,14 @@ def load_registered(work: Path) -> None:
         }
 
     _answer(work, "load_registered", one)
+    uid = json.loads((work / "tasks.json").read_text())[-1]["uid"]
+    (work / "evaluated.json").write_text(json.dumps(_figures_of(mindspore_hub.load(uid), work)))
+
+
+def _figures_of(model: Any, work: Path) -> dict[str, Any]:
+    """mAP and input size of the fresh card's network, on the people that it was trained with."""
+    found = evaluate(model, work / "people", precision="fp32", cache=False)
+    return {"mAP": round(found.ranking.mAP, 6), "size": list(found.size)}
 
 
 def _answer(work: Path, name: str, one: Callable[[dict[str, Any]], dict[str, str]]) -> None:
@@ -206,7 +222,13 @@ def _from_publish(work: Path) -> Card:
     subprocess.run([*osnet, "synth", people, "--identities", "8"], check=True, stdout=subprocess.DEVNULL)
     small = [
         f"{key}={value}"
-        for key, value in {"epochs": 1, "height": 64, "width": 32, "batch_size": 8, "images_per_identity": 2}.items()
+        for key, value in {
+            "epochs": 1,
+            "height": TRAINED_AT[0],
+            "width": TRAINED_AT[1],
+            "batch_size": 8,
+            "images_per_identity": 2,
+        }.items()
     ]
     sets = [word for setting in small for word in ("--set", setting)]
     train = [*osnet, "train", people, "--model", "osnet_x0_25", "--out", run, *sets]
