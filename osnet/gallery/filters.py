@@ -56,7 +56,8 @@ def make_filter(
     """Check conditions as users give them.
 
     Args:
-        ids, identity, camera: one, or several of which any may be met; numbers are taken as text.
+        ids, identity, camera: one, or several of which any may be met; numbers are taken as text. No entry meets an
+            empty list of ids; the others must not be empty.
         since, until: as `seconds` reads times.
         older_than: age as `age_seconds` reads it.
         where: attribute → value, or several values of which any may be met.
@@ -76,7 +77,7 @@ def make_filter(
     if where is not None and not isinstance(where, Mapping):
         raise OptionError(f"where: expected attribute names and values, such as {{'site': 'north'}}, got {where!r:.80}")
     return Filter(
-        _several("id", ids),
+        _several("id", ids, or_none=True),
         _several("identity", identity),
         _several("camera", camera),
         since,
@@ -92,12 +93,12 @@ def make_filter(
     )
 
 
-def _several(name: str, given: Any) -> tuple[str, ...] | None:
+def _several(name: str, given: Any, *, or_none: bool = False) -> tuple[str, ...] | None:
     if given is None:
         return None
     many = given if isinstance(given, Iterable) and not isinstance(given, (str, bytes)) else [given]
     found = tuple(dict.fromkeys(check_text(name, one) for one in many))
-    if not found:
+    if not found and not or_none:
         raise OptionError(f"{name}: expected at least one, got an empty list")
     return found
 

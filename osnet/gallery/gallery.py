@@ -331,7 +331,8 @@ class Gallery:
         """Remove the entries that meet all conditions, with their features and thumbnails.
 
         Args:
-            ids, identity, camera, where: as for `search`; one or several.
+            ids: one or several; an empty list removes nothing.
+            identity, camera, where: as for `search`; one or several.
             since, until: as for `search`.
             older_than: age: seconds, a timedelta, or text such as ``90d``; counted from an entry's time, or from when
                 it was added where its time is not known.

@@ -118,11 +118,8 @@ class Work:
         """Remove entries from the gallery; with `unnamed` those of them that are not named."""
 
         def remove() -> Receipt:
-            if unnamed:
-                ids = [entry.id for entry in self._list(unnamed, **conditions)]
-                receipt = self.gallery.remove(ids=ids or ["none"])
-            else:
-                receipt = self.gallery.remove(**conditions)
+            chosen = {"ids": [entry.id for entry in self._list(unnamed, **conditions)]} if unnamed else conditions
+            receipt = self.gallery.remove(**chosen)
             if receipt.ids:
                 self.audit.write("remove", client, ids=list(receipt.ids), identities=list(receipt.identities))
                 self.metrics.removed.inc(len(receipt.ids))

@@ -270,6 +270,7 @@ def test_removing_everything_must_be_said(arguments: dict[str, Any], new_gallery
     gallery, _ = filled(new_gallery, 3)
     with pytest.raises(OptionError, match="expected conditions"):
         gallery.remove(**arguments)
+    assert gallery.remove(ids=[]).remaining == 3
     assert len(gallery.remove(everything=True).ids) == 3
     assert len(gallery) == 0
 
