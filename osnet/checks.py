@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import sys
+import math
 from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
 from osnet.errors import OptionError
-
-_LARGEST = sys.float_info.max
 
 
 def check_integer(name: str, value: Any, *, least: int | None = None, most: int | None = None) -> int:
@@ -45,19 +43,29 @@ def check_number(
     Raises:
         OptionError: not a finite number, or outside the bounds.
     """
-    fits = not isinstance(value, bool) and isinstance(value, Real) and bool(abs(value) <= _LARGEST)  # type: ignore[operator]
+    number = _finite(value)
     if (
-        not fits
-        or (least is not None and value < least)
-        or (most is not None and value > most)
-        or (above is not None and value <= above)
-        or (below is not None and value >= below)
+        number is None
+        or (least is not None and number < least)
+        or (most is not None and number > most)
+        or (above is not None and number <= above)
+        or (below is not None and number >= below)
     ):
         limits = [_range(least, most)] if least is not None or most is not None else []
         limits += [f" above {above:g}"] if above is not None else []
         limits += [f" below {below:g}"] if below is not None else []
         raise OptionError(f"{name}: expected a number{' and'.join(limits)}, got {value!r:.80}")
-    return float(value)
+    return number
+
+
+def _finite(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def check_bool(name: str, value: Any) -> bool:

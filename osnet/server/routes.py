@@ -71,7 +71,8 @@ def add_pictures(app: FastAPI, work: Work) -> None:
     @app.post("/api/search/feature", response_model=schemas.Answer, responses=_also(), tags=["pictures"])
     async def search_feature(query: schemas.FeatureQuery, filters: Filters, options: Options) -> Response:
         """Find the entries that are most similar to a feature, which was made with the gallery's model."""
-        feature = np.array(query.feature, np.float32)
+        with np.errstate(over="ignore"):  # what is infinite is refused by the gallery
+            feature = np.array(query.feature, np.float32)
         return _json(schemas.answer_dict(await work.search(feature, **filters, **options)))
 
     @app.post(

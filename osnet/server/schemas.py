@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from osnet.escaping import text_of_name
 from osnet.evaluation.calibration import Calibration
+from osnet.evaluation.verification import reliability
 from osnet.gallery.store import Entry, Receipt, Result
 
 Attributes = dict[str, Union[bool, int, float, str]]
@@ -116,14 +117,17 @@ class Removed(BaseModel):
 class Point(BaseModel):
     """A threshold and what it does, measured on labelled data."""
 
-    fpr: float = Field(description="Fraction of the pairs of different people that are accepted.")
+    fpr: float = Field(
+        description="At most this fraction of the pairs of different people is accepted, and at most n times as many "
+        "of the searches of n entries for people who are not enrolled find somebody."
+    )
     tpr: float = Field(description="Fraction of the pairs of one person that are accepted.")
     threshold: float
-    warning: Optional[str]
+    warning: Optional[str] = Field(description="That few pairs are behind it; null where there are enough.")
 
 
 class CalibrationModel(BaseModel):
-    """Thresholds of this model, by increasing similarity."""
+    """Thresholds of this model, by increasing similarity; those that no pair measured are left out."""
 
     data: list[str]
     genuine_pairs: int
@@ -201,8 +205,9 @@ def removed_dict(receipt: Receipt) -> dict[str, Any]:
 def calibration_dict(calibration: Calibration) -> dict[str, Any]:
     """A `CalibrationModel` as plain values."""
     points = [
-        {"fpr": point.measured_fpr, "tpr": point.tpr, "threshold": point.threshold, "warning": point.warning}
-        for point in sorted(calibration.thresholds, key=lambda point: point.threshold)
+        {"fpr": point.fpr, "tpr": point.tpr, "threshold": point.threshold, "warning": point.warning}
+        for point in sorted({*calibration.thresholds, *calibration.curve}, key=lambda one: (one.threshold, -one.fpr))
+        if reliability(point.fpr, point.impostor_pairs) != "unreliable"
     ]
     return {
         "data": list(calibration.data), "genuine_pairs": calibration.genuine_pairs,

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from osnet.evaluation.calibration import read_calibration
+from osnet.evaluation.calibration import read_calibration_for
 from osnet.gallery.gallery import Gallery
 from osnet.gallery.store import Entry, Receipt, Result
 from osnet.server import drawn_people
@@ -50,7 +50,9 @@ class Work:
 
     def __init__(self, gallery: Gallery, settings: Settings, metrics: Metrics) -> None:
         self.gallery, self.settings, self.metrics = gallery, settings, metrics
-        self.calibration = None if settings.calibration is None else _calibration(gallery, settings.calibration)
+        self.calibration = None
+        if settings.calibration is not None:
+            self.calibration = calibration_dict(read_calibration_for(settings.calibration, gallery.signature))
         self.audit = Audit(settings.audit)
         self.batcher = Batcher(gallery.embedder, gather=settings.gather, max_wait=settings.max_wait, metrics=metrics)
         cores = max(1, min(8, os.cpu_count() or 1))
@@ -240,10 +242,3 @@ def _count(found: dict[str, dict[str, Any]], entry: Entry) -> None:
     if entry.time is not None and (person["last"] is None or entry.time > person["last"]):
         person["last"] = entry.time
     person["cover"] = entry.id
-
-
-def _calibration(gallery: Gallery, path: Path) -> dict[str, Any]:
-    found = read_calibration(path)
-    for point in found.thresholds[:1]:
-        gallery.threshold(path, point.fpr)  # refuses one of another model
-    return calibration_dict(found)

@@ -13,6 +13,8 @@ import pytest
 
 import osnet
 from osnet.drawn.dataset import draw_dataset
+from osnet.evaluation.calibration import Calibration
+from osnet.evaluation.verification import OperatingPoint
 from osnet.gallery.gallery import Gallery
 
 pytest.importorskip("fastapi", reason="the server needs FastAPI and uvicorn: pip install 'osnet[serve]'")
@@ -74,6 +76,20 @@ def client_of(server: Server) -> httpx.Client:
     client = httpx.Client(base_url=server.address, timeout=30)
     client.server, client.work = server, server.config.app.state.work
     return client
+
+
+def calibration(embedder: osnet.Embedder) -> Calibration:
+    """Of `embedder` on 1000 pairs of different people; too few for the last of its three thresholds."""
+    points = (
+        OperatingPoint(0.01, 0.6, 0.009, 0.9, 9, 1000, None),
+        OperatingPoint(0.001, 0.8, 0.001, 0.7, 1, 1000, "few"),
+        OperatingPoint(0.0001, 0.9, 0.0, 0.5, 0, 1000, "few"),
+    )
+    curve = (OperatingPoint(0.5, 0.4, 0.5, 1.0, 500, 1000, None), points[1])
+    sha256 = embedder.signature.sha256
+    return Calibration(
+        sha256, ("drawn",), "cosine", "market1501", False, None, None, None, "0", 100, 1000, 0.1, 0.5, points, curve
+    )
 
 
 Serve = Callable[..., httpx.Client]

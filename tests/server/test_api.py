@@ -19,11 +19,10 @@ from PIL import Image
 import osnet
 from osnet.errors import DataError, OptionError
 from osnet.evaluation.calibration import Calibration, write_calibration
-from osnet.evaluation.verification import OperatingPoint
 from osnet.gallery.gallery import Gallery
 from osnet.inference.images import prepare
 from osnet.server.settings import Settings
-from tests.server.conftest import Serve, client_of, running
+from tests.server.conftest import Serve, calibration, client_of, running
 
 pytestmark = pytest.mark.slow
 JPEG = {"content-type": "image/jpeg"}
@@ -236,21 +235,14 @@ def test_entries_come_in_pages(client: httpx.Client) -> None:
 
 
 def test_what_the_gallery_is_and_the_calibration(serve: Serve, embedder: osnet.Embedder, tmp_path: Path) -> None:
-    points = (
-        OperatingPoint(0.01, 0.6, 0.009, 0.9, 9, 1000, None),
-        OperatingPoint(0.001, 0.8, 0.001, 0.7, 1, 1000, None),
-    )
-    sha256 = embedder.signature.sha256
-    calibration = Calibration(
-        sha256, ("drawn",), "cosine", "market1501", False, None, None, None, "0", 100, 1000, 0.1, 0.5, points
-    )
-    write_calibration(tmp_path / "c.json", calibration)
+    measured = calibration(embedder)
+    write_calibration(tmp_path / "c.json", measured)
     about = serve(calibration=tmp_path / "c.json").get("/api/gallery").json()
     assert (about["name"], about["entries"], about["identities"]) == ("people.gallery", 8, 4)
     assert [(one["threshold"], one["fpr"], one["tpr"]) for one in about["calibration"]["points"]] == [
-        (0.6, 0.009, 0.9), (0.8, 0.001, 0.7),
+        (0.4, 0.5, 1.0), (0.6, 0.01, 0.9), (0.8, 0.001, 0.7),
     ]  # fmt: skip
-    other = Calibration(**{**vars(calibration), "checkpoint_sha256": "0" * 64})
+    other = Calibration(**{**vars(measured), "checkpoint_sha256": "0" * 64})
     write_calibration(tmp_path / "other.json", other)
     with pytest.raises(DataError, match="not for these features"):
         serve(calibration=tmp_path / "other.json", gallery=tmp_path / "people.gallery")

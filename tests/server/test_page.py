@@ -15,9 +15,10 @@ import pytest
 from PIL import Image
 
 import osnet
+from osnet.evaluation.calibration import write_calibration
 from osnet.gallery.gallery import Gallery
 from osnet.server.drawn_people import samples
-from tests.server.conftest import Serve
+from tests.server.conftest import Serve, calibration
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -246,6 +247,34 @@ def test_what_nobody_planned_for(browser: Any, serve: Serve) -> None:
     page.keyboard.press("Enter")
     page.get_by_text("\u2068\u05e9\u05dc\u05d5\u05dd \U0001f600\u2069 is enrolled.").wait_for()
     assert client.get("/api/people", params={"name": "\U0001f600"}).json()["people"][0]["entries"] == 1
+    page.close()
+
+
+def test_the_slider_says_what_was_measured(
+    browser: Any, serve: Serve, embedder: osnet.Embedder, tmp_path: Path
+) -> None:
+    write_calibration(tmp_path / "c.json", calibration(embedder))
+    client = serve(calibration=tmp_path / "c.json")
+    page = browser.new_page()
+    page.set_default_timeout(15_000)
+    page.goto(str(client.base_url))
+    page.get_by_text("(8 pictures)").wait_for()
+    slider, meaning = page.locator("#threshold"), page.locator("#threshold-meaning")
+    assert slider.input_value() == "0.6"
+    rates = ["FPR at most 1 %", "TPR at most 90 %", "At most 8 % of searches"]
+    assert [line[: len(start)] for line, start in zip(meaning.text_content().split("\n"), rates)] == rates
+    for threshold, told in (
+        ("0.3", "Below 0.40, more than 50 % of pairs of different people count as one person."),
+        ("0.59", "Searches for people who are not enrolled may all find somebody (8 pictures)."),
+        ("1", "At most 0.8 % of searches for people who are not enrolled find somebody (8 pictures)."),
+        ("1", "Measured on few pairs of drawn."),
+    ):
+        slider.fill(threshold)
+        assert told in meaning.text_content().split("\n")
+    client.delete("/api/entries?identity=0002")
+    page.get_by_role("button", name="0003").click()
+    page.get_by_role("button", name="Show all people").click()
+    page.get_by_text("(6 pictures)").wait_for()
     page.close()
 
 

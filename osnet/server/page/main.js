@@ -57,6 +57,7 @@ async function refresh() {
   $("camera-names").replaceChildren(...cameras.map((name) => make("option", { value: name })));
   $("enrol").hidden = about.read_only;
   picture.limit(about.max_bytes, about.max_pixels);
+  threshold.explain(about.calibration, about.entries);
 }
 
 function filters() {
@@ -263,5 +264,5 @@ $("enrol-form").addEventListener("submit", enrol);
 document.querySelectorAll("[data-close]").forEach((button) => button.addEventListener("click", () => button.closest("dialog").close()));
 $("remove-all").addEventListener("click", removeUnnamed);
 $("back").addEventListener("click", () => (picture.picture() ? picture.clear() : showPeople()));
+threshold.listen(() => view !== "people" && render());
 await showPeople();
-threshold.setUp(about?.calibration, () => view !== "people" && render());
