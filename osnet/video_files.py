@@ -193,14 +193,14 @@ class Video:
 
     def _from_start(self) -> None:
         self._at = None
-        self._decoded = self._numbered(self._frames(self._open(), None)) if self._index else self._numbered_by_count()
+        index = self._index
+        self._decoded = self._numbered(self._frames(self._open(), None), index) if index else self._numbered_by_count()
 
     def _numbered_by_count(self) -> Iterator[tuple[int, Any]]:
         return enumerate(self._frames(self._open(), None), 1)
 
-    def _numbered(self, frames: Iterator[Any]) -> Iterator[tuple[int, Any]]:
-        assert self._index  # noqa: S101 - for mypy
-        times = self._index.times
+    def _numbered(self, frames: Iterator[Any], index: _Index) -> Iterator[tuple[int, Any]]:
+        times = index.times
         for frame in frames:
             place = bisect_left(times, frame.pts) if frame.pts is not None else len(times)
             if place < len(times) and times[place] == frame.pts:
@@ -219,12 +219,12 @@ class Video:
 
     def _go_to(self, number: int) -> None:
         """Set `_decoded` to begin at `number` or before."""
-        key = self._key_before(number)
-        if key is not None:
+        index, key = self._index, self._key_before(number)
+        if index and key is not None:
             stream = self._open()
             try:
                 self._container.seek(key, stream=stream)
-                self._decoded = self._numbered(self._frames(stream, key))
+                self._decoded = self._numbered(self._frames(stream, key), index)
                 self._at = next(self._decoded, None)
             except self._av.FFmpegError:
                 self._at = None
