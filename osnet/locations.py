@@ -209,13 +209,14 @@ def _upload(where: Remote, data: bytes) -> None:
 
 
 def make_folder(where: Location) -> None:
-    """Make the folder `where` if it is not there; in an object store, check that its bucket can be read.
+    """Make the folder `where`, and those that it is in, if they are not there; in an object store, check that its
+    bucket can be read.
 
     Raises:
         OSError, StoreError: it cannot be made, or is not a folder.
     """
     if isinstance(where, Path):
-        where.mkdir(exist_ok=True)
+        where.mkdir(parents=True, exist_ok=True)
     else:
         names_in(where)
 

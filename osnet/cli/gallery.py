@@ -1,6 +1,7 @@
 """``osnet gallery``: people are enrolled, searched and removed."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -242,7 +243,7 @@ def remove(
     ] = None,
     everything: Annotated[bool, typer.Option("--everything", help="Remove all entries.")] = False,
     receipt: Annotated[
-        Optional[Path], typer.Option(metavar="FILE", help="Write what was removed to a JSON file.")
+        Optional[Path], typer.Option(metavar="FILE", help="Add a line of JSON to this file: what was removed.")
     ] = None,
     as_json: AsJson = False,
 ) -> int:
@@ -250,19 +251,15 @@ def remove(
 
     The exit code is 1 if that could not be done at once, because another process reads the gallery.
     """
-    from osnet.files import atomic_write, refuse_existing
     from osnet.gallery.gallery import Gallery
 
-    if receipt is not None:
-        refuse_existing(receipt)
-    with Gallery(gallery) as opened:
+    with Gallery(gallery) as opened, open(receipt or os.devnull, "a", encoding="ascii", opener=_private) as lines:
         done = opened.remove(
             ids=ids, identity=identity, camera=camera, since=since, until=until, where=conditions_of(where),
             older_than=older_than, everything=everything,
         )  # fmt: skip
-    told = done.to_dict()
-    if receipt is not None:
-        atomic_write(receipt, json.dumps(told, indent=2).encode() + b"\n", overwrite=False)
+        told = done.to_dict()
+        lines.write(json.dumps(told) + "\n")
     if as_json:
         print_json(told)
     else:
@@ -277,6 +274,10 @@ def remove(
             err=True,
         )
     return 0 if done.erased else 1
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)  # it names people
 
 
 def list_entries(

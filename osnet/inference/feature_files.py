@@ -237,7 +237,8 @@ def read_features(path: str | os.PathLike[str], *, lazy: bool = False) -> Featur
 def _read_file(source: Location) -> Features:
     reader = {".npz": _read_npz, ".parquet": _read_parquet, ".csv": _read_csv}.get(source.suffix.lower())
     if reader is None:
-        raise OptionError(f"{source}: expected a name ending in one of {', '.join(FORMATS)}")
+        missing = "" if source.exists() else "no such file or folder; "
+        raise OptionError(f"{source}: {missing}expected a name ending in one of {', '.join(FORMATS)}")
     try:
         with open_file(source) as file:
             names, features, about = reader(file)

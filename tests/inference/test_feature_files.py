@@ -287,5 +287,8 @@ def test_other_files_are_not_read_as_features(tmp_path: Path) -> None:
         read_features(tmp_path / "a.npz")
     with pytest.raises(OptionError, match=r"gone\.npz: cannot be read"):
         read_features(tmp_path / "gone.npz")
-    with pytest.raises(OptionError, match="expected a name ending"):
+    with pytest.raises(OptionError, match="gone: no such file or folder"):
+        read_features(tmp_path / "gone")
+    (tmp_path / "a.json").touch()
+    with pytest.raises(OptionError, match=r"a\.json: expected a name ending"):
         read_features(tmp_path / "a.json")

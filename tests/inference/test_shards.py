@@ -57,19 +57,19 @@ def contents(out: Path) -> dict[str, object]:
 def test_a_folder_holds_every_image_in_parts_of_one_size(embedder: Embedder, folder: Path, tmp_path: Path) -> None:
     done: list[int] = []
     result = embed_shards(
-        embedder, Source([folder]), tmp_path / "out", part_size=4, progress=lambda count, _: done.append(count)
+        embedder, Source([folder]), tmp_path / "new/out", part_size=4, progress=lambda count, _: done.append(count)
     )
     assert (result.parts, result.computed, result.written, result.failed) == (3, 3, 11, 0)
     assert done == sorted(done)
     assert done[-1] == 11
-    names, features, about = read_features(tmp_path / "out")
+    names, features, about = read_features(tmp_path / "new/out")
     assert names == [str(path) for path in sorted(folder.iterdir())]
     np.testing.assert_allclose(features, embedder(names), atol=1e-6)
     assert about["sha256"] == "0" * 64
-    parts = sorted((tmp_path / "out").glob("part-*"))
+    parts = sorted((tmp_path / "new/out").glob("part-*"))
     assert [pq.read_metadata(part).num_rows for part in parts] == [4, 4, 3]
     assert {pq.read_metadata(part).row_group(0).column(1).compression for part in parts} == {"ZSTD"}
-    assert not (tmp_path / "out/failed.parquet").exists()
+    assert not (tmp_path / "new/out/failed.parquet").exists()
 
 
 def test_float16_is_read_as_float32(embedder: Embedder, folder: Path, tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_a_folder_of_somebody_else_is_not_touched(embedder: Embedder, folder: Pa
     refused(embedder, [folder], tmp_path / "theirs", "not a manifest of osnet embed")
     (tmp_path / "file").write_text("x")
     refused(embedder, [folder], tmp_path / "file", "cannot be used|not a manifest")
-    refused(embedder, [folder], tmp_path / "no/where", "cannot be used")
+    refused(embedder, [folder], tmp_path / "file/out", "cannot be used")
     with pytest.raises(DataError, match=r"no manifest\.json in it"):
         read_features(folder)
 
