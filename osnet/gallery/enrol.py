@@ -30,7 +30,10 @@ def label(path: Path, labels: str | None) -> tuple[str | None, str | None]:
     if labels == "market":
         found = MARKET_NAME.match(path.name)
         if not found:
-            raise DataError(f"{path}: expected a name such as 0002_c1s1_000451_03.jpg, which tells person and camera")
+            raise DataError(
+                f"{path}: expected a name such as 0002_c1s1_000451_03.jpg, which tells person and camera; labels "
+                "folder takes the name of the folder instead"
+            )
         return found[1], found[2]
     return None, None
 
@@ -60,16 +63,16 @@ def add_images(
     """
     ids: list[str] = []
     failed = 0
+    names = [label(path, labels) for path in paths]  # a name that tells nothing is found before anything is added
     for start in range(0, len(paths), _BATCH):
         batch = list(paths[start : start + _BATCH])
-        names = [label(path, labels) for path in batch]
         given = [
             {
                 **told,
                 "identity": told.get("identity") if who is None else who,
                 "camera": told.get("camera") if where is None else where,
             }
-            for who, where in names
+            for who, where in names[start : start + _BATCH]
         ]
         try:
             together: dict[str, Any] = {name: [one[name] for one in given] for name in given[0]}

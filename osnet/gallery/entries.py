@@ -59,17 +59,20 @@ def make_entries(
         _column("attributes", attributes, count),
     )
     entries = []
-    for content, who, where, when, origin, corners, free in columns:
-        entry = Entry(
-            id="",
-            identity=None if who is None else check_text("identity", who),
-            camera=None if where is None else check_text("camera", where),
-            time=None if when is None else seconds("time", when),
-            source=None if origin is None else _source(origin),
-            box=None if corners is None else _box(corners),
-            attributes={} if free is None else _attributes(free),
-            added=added,
-        )
+    for number, (content, who, where, when, origin, corners, free) in enumerate(columns):
+        try:
+            entry = Entry(
+                id="",
+                identity=None if who is None else check_text("identity", who),
+                camera=None if where is None else check_text("camera", where),
+                time=None if when is None else seconds("time", when),
+                source=None if origin is None else _source(origin),
+                box=None if corners is None else _box(corners),
+                attributes={} if free is None else _attributes(free),
+                added=added,
+            )
+        except OptionError as error:
+            raise OptionError(f"row {number} of {count}: {error}" if count > 1 else str(error)) from None
         entries.append(Entry(**{**vars(entry), "id": content_id(content, entry)}))
     return entries
 

@@ -334,8 +334,8 @@ class FileStore:
                 ) from error
             if any(word in text for word in ("full", "disk I/O", "readonly", "unable to open", "too big")):
                 raise DiskError(
-                    f"{self.where}: cannot be read or written ({text}); expected a folder with room to write in, "
-                    "nothing was changed"
+                    f"{self.where}: cannot be read or written ({text}); expected a folder with room to write in, which "
+                    "SQLite needs for reading too; nothing was changed"
                 ) from error
             raise GalleryError(f"{self.where}: damaged, or not a gallery ({text}); restore it from a backup") from error
 

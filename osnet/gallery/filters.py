@@ -137,13 +137,18 @@ def value_text(name: str, value: Any) -> str:
     )
 
 
+_SECONDS = re.compile(r"-?\d{9,}(\.\d+)?")  # fewer digits may be a date, such as 20261125
+
+
 def seconds(name: str, value: Any) -> float:
-    """A moment as seconds since 1970 (UTC): such a number, a datetime with its time zone, or ISO 8601 text
-    (``2026-11-25T14:00:00+01:00``; without a time zone it is UTC).
+    """A moment as seconds since 1970 (UTC): such a number, also as text, a datetime with its time zone, or ISO 8601
+    text (``2026-11-25T14:00:00+01:00``; without a time zone it is UTC).
 
     Raises:
         OptionError: anything else.
     """
+    if isinstance(value, str) and _SECONDS.fullmatch(value.strip()):
+        value = float(value)
     if isinstance(value, str):
         try:
             value = datetime.datetime.fromisoformat(re.sub("[Zz]$", "+00:00", value.strip()))

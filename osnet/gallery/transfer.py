@@ -245,16 +245,19 @@ def _rows(gallery: Gallery, table: Mapping[str, list[Any]], told: Mapping[str, A
         if "attributes" in columns and columns["attributes"][row] is not None:
             free.update(_json(columns["attributes"][row], where))
         attributes.append({**(told.get("attributes") or {}), **free})
-    entries = make_entries(
-        [feature.tobytes() for feature in features],
-        source=[name_of_text(name) if name else None for name in table["file"]],
-        identity=columns.get("identity", columns.get("person", told.get("identity"))),
-        camera=columns.get("camera", told.get("camera")),
-        time=[_plain(value) for value in columns["time"]] if "time" in columns else told.get("time"),
-        box=[None if None in box else box for box in boxes],
-        attributes=attributes,
-        added=time.time(),
-    )
+    try:
+        entries = make_entries(
+            [feature.tobytes() for feature in features],
+            source=[name_of_text(name) if name else None for name in table["file"]],
+            identity=columns.get("identity", columns.get("person", told.get("identity"))),
+            camera=columns.get("camera", told.get("camera")),
+            time=[_plain(value) for value in columns["time"]] if "time" in columns else told.get("time"),
+            box=[None if None in box else box for box in boxes],
+            attributes=attributes,
+            added=time.time(),
+        )
+    except OptionError as error:
+        raise OptionError(f"{where}: {error}") from None
     thumbnails: list[bytes | None] = [None] * count
     size = gallery.about.thumbnails
     if size is not None and "thumbnail" in columns:

@@ -112,17 +112,18 @@ def test_a_search_errs_as_often_as_was_asked(tmp_path: Path) -> None:
 
 def test_receipts_are_lines_of_a_file(tmp_path: Path) -> None:
     with Gallery.create(tmp_path / "p.gallery", SIGNATURE) as gallery:
-        ids = gallery.add(features(3), identity=["ann", "bob", "bob"])
+        ids = gallery.add(features(3), identity=["ann", "bob", "bob"], time=[0, None, None])
     words = ("remove", "p.gallery", "--identity", "bob", "--receipt")
     code, _, err = osnet("gallery", *words, "no/r.jsonl", folder=tmp_path)
     assert (code, err) == (2, "osnet: no/r.jsonl: No such file or directory\n")
     assert osnet("gallery", *words, "r.jsonl", folder=tmp_path)[0] == 0
     assert osnet("gallery", *words, "r.jsonl", folder=tmp_path)[0] == 0  # again, as after erased: false
+    assert (
+        osnet("gallery", "remove", "p.gallery", "--older-than", "30d", "--receipt", "r.jsonl", folder=tmp_path)[0] == 0
+    )
     lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
-    assert [(line["ids"], line["identities"], line["remaining"]) for line in lines] == [
-        (ids[1:], ["bob"], 1),
-        ([], [], 1),
-    ]
+    told = [(line["ids"], line["identities"], line["remaining"], line["erased"]) for line in lines]
+    assert told == [(ids[1:], ["bob"], 1, True), ([], [], 1, True), (ids[:1], ["ann"], 0, True)]
     assert (tmp_path / "r.jsonl").stat().st_mode & 0o077 == 0
 
 

@@ -159,6 +159,20 @@ def test_no_byte_of_what_was_removed_is_left(path: Path) -> None:
         assert gallery.check() == []
 
 
+def test_what_is_removed_is_overwritten_at_once(path: Path) -> None:
+    with osnet.Gallery(path) as gallery:
+        entries = list(gallery.list(identity="person-3"))
+        gone = [
+            gallery.features([entry.id]).tobytes()[part] for entry in entries for part in (slice(64), slice(-64, None))
+        ]
+        gone += [(gallery.thumbnail(entry.id) or b"")[-64:] for entry in entries]
+        gone += [entry.id.encode() for entry in entries]
+        assert gone == [piece for piece in gone if piece in path.read_bytes()]
+        assert not gallery.remove(identity="person-3", compact=False).erased
+        data = b"".join(file.read_bytes() for file in path.parent.iterdir())
+        assert [piece for piece in gone if piece in data] == []
+
+
 def test_a_receipt_does_not_claim_what_a_reader_holds_up(path: Path) -> None:
     with osnet.Gallery(path, timeout=0.1) as gallery:
         reader = sqlite3.connect(path, isolation_level=None)

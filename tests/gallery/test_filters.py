@@ -22,13 +22,16 @@ HOUR_EAST = datetime.timezone(datetime.timedelta(hours=1))
         ("1970-01-01T00:01:00Z", 60.0),
         ("1970-01-01T01:01:00+01:00", 60.0),
         ("1970-01-02", 86400.0),
+        (" 1764075600.5", 1764075600.5),
     ],
 )
 def test_times(given: object, expected: float) -> None:
     assert seconds("time", given) == expected
 
 
-@pytest.mark.parametrize("given", ["yesterday", "", True, float("nan"), 1e300, datetime.datetime(2026, 1, 1), b"1"])
+@pytest.mark.parametrize(
+    "given", ["yesterday", "", "1764", "1764075600000", True, float("nan"), 1e300, datetime.datetime(2026, 1, 1), b"1"]
+)
 def test_what_is_not_a_time_is_refused(given: object) -> None:
     with pytest.raises(OptionError, match=r"time: (expected|.* has no time zone)"):
         seconds("time", given)

@@ -19,6 +19,7 @@ from osnet.errors import DataError, GalleryError, ImageError, OptionError, Osnet
 from osnet.evaluation.calibration import calibrate, write_calibration
 from osnet.evaluation.verification import verify_pairs
 from osnet.gallery.milvus import MilvusStore
+from tests.data_sets import image
 from tests.gallery.conftest import PLAIN, SIGNATURE, NewGallery, features
 
 PEOPLE, CAMERAS = ["ann", "bob", None], ["1", "2", "3", None]
@@ -111,6 +112,25 @@ def test_the_same_again_adds_nothing(new_gallery: NewGallery) -> None:
     assert len(gallery) == 62
     assert gallery.add(features(1), identity="bob", **one) != ids[:1]  # type: ignore[arg-type]
     assert len(gallery) == 63
+
+
+@pytest.mark.slow
+def test_the_same_picture_again_adds_nothing(new_gallery: NewGallery, tmp_path: Path) -> None:
+    gallery = new_gallery("osnet_x0_25_drawn")
+    first, other = image(tmp_path / "a.png", seed=1), image(tmp_path / "b.png", seed=2)
+    ids = gallery.add([first, other], identity="ann")
+    assert gallery.add([other, first], identity="ann") == ids[::-1]
+    with Image.open(first) as picture:  # the pixels count, not the file
+        assert gallery.add(picture, identity="ann", source=first) == ids[:1]
+        assert gallery.add(np.asarray(picture), identity="ann", source=first) == ids[:1]
+        picture.save(first, compress_level=0)
+    assert gallery.add(first, identity="ann") == ids[:1]
+    assert len(gallery) == 2
+    again = gallery.add([first, first], identity="bob")
+    assert again[0] == again[1]
+    other.replace(first)  # another picture with the same name
+    assert gallery.add(first, identity="ann")[0] not in ids
+    assert len(gallery) == 4
 
 
 def test_groups_have_the_best_of_each_identity(new_gallery: NewGallery) -> None:
@@ -278,12 +298,15 @@ def test_removing_everything_must_be_said(arguments: dict[str, Any], new_gallery
 def test_entries_are_removed_by_their_age(new_gallery: NewGallery, monkeypatch: pytest.MonkeyPatch) -> None:
     gallery = new_gallery()
     now, day = time.time(), 86_400
-    known = gallery.add(features(2), time=[now - 3 * day, now - day])
+    known = gallery.add(features(2), identity=["ann", "bob"], time=[now - 3 * day, now - day])
     monkeypatch.setattr("osnet.gallery.gallery.clock", SimpleNamespace(time=lambda: now - 4 * day))
-    long_ago = gallery.add(features(2, seed=2), time=[None, now])  # without a time, when it was added counts
+    # without a time, when it was added counts
+    long_ago = gallery.add(features(2, seed=2), identity=["cat", "dan"], time=[None, now])
     monkeypatch.undo()
     assert gallery.remove(older_than="5d").ids == ()
-    assert set(gallery.remove(older_than="2d").ids) == {known[0], long_ago[0]}
+    receipt = gallery.remove(older_than="2d")
+    assert (set(receipt.ids), receipt.identities) == ({known[0], long_ago[0]}, ("ann", "cat"))
+    assert (receipt.remaining, receipt.to_dict()["removed"]) == (2, 2)
     assert {entry.id for entry in gallery.list()} == {known[1], long_ago[1]}
 
 

@@ -65,7 +65,11 @@ def test_every_kind_of_feature_file(name: str, new_gallery: NewGallery, tmp_path
     ("change", "error", "message"),
     [
         ({"signature": replace(SIGNATURE, sha256="6" * 64)}, DataError, "sha256 6666"),
-        ({"time": ["noon"] * 5}, OptionError, "time: expected a time"),
+        (
+            {"time": ["1764075600"] * 3 + ["noon"] * 2},
+            OptionError,
+            "a.parquet, rows from 0: row 3 of 5: time: expected a time",
+        ),
         ({"site": [[1]] * 5}, OptionError, "attribute site: expected a text"),
         ({"id": ["x"] * 5}, DataError, "expected an id of 32 hexadecimal digits"),
         ({"attributes": ["[1]"] * 5}, DataError, "expected attributes as a JSON object"),
@@ -113,6 +117,18 @@ def test_a_gallery_comes_back_as_it_was(new_gallery: NewGallery, tmp_path: Path)
     assert export_gallery(gallery, out, overwrite=True, identity="bob") == 2
     with pytest.raises(OptionError, match=r"ends in \.parquet"):
         export_gallery(gallery, tmp_path / "all.csv")
+
+
+@pytest.mark.slow
+def test_a_name_that_tells_nothing_is_found_before_anything_is_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("osnet.gallery.enrol._BATCH", 1)
+    paths = [image(tmp_path / name) for name in ("0007_c1s1_000001_00.jpg", "holiday.jpg")]
+    with osnet.Gallery.create(tmp_path / "a.gallery", "osnet_x0_25_drawn") as gallery:
+        with pytest.raises(DataError, match=r"holiday\.jpg: expected a name such as 0002_c1s1_000451_03\.jpg"):
+            add_images(gallery, paths, labels="market")
+        assert len(gallery) == 0
 
 
 @pytest.mark.slow
