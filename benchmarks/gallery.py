@@ -1,6 +1,8 @@
 """Adding, opening and searching a gallery in a file, beside faiss (exact) and Milvus Lite, if they are installed.
 
-python -m benchmarks.gallery [--entries 50000 1000000] [--folder /tmp]
+python -m benchmarks.gallery [--entries 50000 1000000] [--folder /tmp] [--server]
+
+With --server also `osnet.Gallery` on a Milvus Lite server, in a process of its own as the tests start it.
 
 A search reads all features, so the time to read them once from memory is the bound: that to find the largest value of
 the matrix, on one core or on all, whichever is faster.
@@ -9,6 +11,7 @@ the matrix, on one core or on all, whichever is faster.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import logging
 import tempfile
@@ -24,6 +27,7 @@ from benchmarks.timing import print_machine, print_table, take_turns
 from osnet.evaluation.distances import over_rows
 from osnet.gallery.gallery import Gallery
 from osnet.inference.embedder import Signature
+from tests.gallery.milvus_server import run_milvus
 
 SIGNATURE = Signature("osnet_x0_25", "5" * 64, "fp32", 256, 128, True, False, "0")
 BATCH, LIMIT, TOGETHER = 2000, 10, 64
@@ -37,25 +41,21 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the galleries are written")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--without-milvus", action="store_true")
+    parser.add_argument("--server", action="store_true")
     options = parser.parse_args()
     print_machine("numpy", "faiss-cpu", "milvus-lite", "pymilvus")
     for entries in options.entries:
-        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            compare(entries, Path(folder), options.rounds, not options.without_milvus)
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder, contextlib.ExitStack() as stack:
+            server = stack.enter_context(run_milvus(Path(folder)))[0] if options.server else None
+            compare(entries, Path(folder), options.rounds, not options.without_milvus, server)
 
 
-def compare(entries: int, folder: Path, rounds: int, milvus: bool) -> None:
+def compare(entries: int, folder: Path, rounds: int, milvus: bool, server: str | None) -> None:
     """Print the figures of one size."""
     matrix, queries = people(entries)
     path = folder / "people.gallery"
     with Gallery.create(path, SIGNATURE) as gallery:
-        start = time.perf_counter()
-        for first in range(0, entries, BATCH):
-            some = range(first, min(first + BATCH, entries))
-            gallery.add(
-                matrix[some.start : some.stop], identity=[f"p{i // 10}" for i in some], camera=[i % 6 for i in some]
-            )
-        added = entries / (time.perf_counter() - start)
+        added = fill(gallery, matrix)
     start = time.perf_counter()
     gallery = Gallery(path)
     gallery.search(queries[:1], limit=LIMIT)
@@ -82,10 +82,14 @@ def compare(entries: int, folder: Path, rounds: int, milvus: bool) -> None:
     print(f"- opened and first searched in {opened:.2f} s; recall@{LIMIT} {recall:.4f}")
     print(f"- {len(receipt.ids)} entries removed without a trace in {removed:.2f} s")
     print(f"- size of the file: {size:.2f} times that of the features", flush=True)
+    served = None if server is None else Gallery.create(f"{server}/people", SIGNATURE, timeout=600)
+    if served is not None:
+        print(f"- on the server: added: {fill(served, matrix):,.0f} a second in batches of {BATCH:,}", flush=True)
     searches: dict[str, Search] = {
         "osnet.Gallery": lambda asked: gallery.search(asked, limit=LIMIT),
         "osnet.Gallery, one of 6 cameras": lambda asked: gallery.search(asked, limit=LIMIT, camera="3"),
         "osnet.Gallery, best of each identity": lambda asked: gallery.search(asked, limit=LIMIT, group=True),
+        **({} if served is None else {"osnet.Gallery, Milvus": lambda asked: served.search(asked, limit=LIMIT)}),
         **_faiss(matrix),
         **(_milvus(matrix, folder) if milvus else {}),
     }
@@ -112,6 +116,19 @@ def compare(entries: int, folder: Path, rounds: int, milvus: bool) -> None:
         rows.append((name, f"{1e3 * single:.2f} ms", f"{single / bound:.2f}", f"{1e3 * together:.2f} ms"))
     print_table(rows, ("", "one query, median", "times reading", f"of {TOGETHER} together, each"))
     gallery.close()
+    if served is not None:
+        served.close()
+
+
+def fill(gallery: Gallery, matrix: Floats) -> float:
+    """Add the features of the matrix, and return how many a second."""
+    start = time.perf_counter()
+    for first in range(0, len(matrix), BATCH):
+        some = range(first, min(first + BATCH, len(matrix)))
+        gallery.add(
+            matrix[some.start : some.stop], identity=[f"p{i // 10}" for i in some], camera=[i % 6 for i in some]
+        )
+    return len(matrix) / (time.perf_counter() - start)
 
 
 def people(entries: int) -> tuple[Floats, Floats]:

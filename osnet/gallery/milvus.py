@@ -154,7 +154,7 @@ class MilvusStore:
                 raise GalleryError(f"{self.where}: another collection; expected one that `osnet gallery create` made")
             self._client.load_collection(name, timeout=self._timeout)
             index = self._client.describe_index(name, "feature", timeout=self._timeout) or {}
-        rows = self._rows([ABOUT], ["told"], "number < 0")
+        rows = self._rows([ABOUT], ["told"])
         if not rows:
             raise GalleryError(f"{self.where}: its description is missing; drop the collection and make it again")
         told = json.loads(rows[0]["told"])
@@ -226,7 +226,8 @@ class MilvusStore:
                 ]
 
     def features(self, ids: Sequence[str]) -> Floats:
-        found = {row["id"]: row["feature"] for row in self._rows(list(dict.fromkeys(ids)), ["feature"])}
+        rows = self._rows([id for id in dict.fromkeys(ids) if id != ABOUT], ["feature"])
+        found = {row["id"]: row["feature"] for row in rows}
         missing = np.full(FEATURE_DIM, np.nan, np.float32)
         return np.array([found.get(id, missing) for id in ids], np.float32).reshape(-1, FEATURE_DIM)
 
@@ -312,15 +313,14 @@ class MilvusStore:
 
     # Requests
 
-    def _rows(self, ids: Sequence[str], fields: Sequence[str], condition: str = ENTRIES) -> list[dict[str, Any]]:
+    def _rows(self, ids: Sequence[str], fields: Sequence[str]) -> list[dict[str, Any]]:
         """Rows with these ids that are there, in any order."""
         found: list[dict[str, Any]] = []
         for start in range(0, len(ids), _AT_ONCE):
-            these = is_one_of("id", ids[start : start + _AT_ONCE])
             with self._errors():
                 found += self._client.query(
-                    self._address.collection, filter=f"{these} and {condition}", output_fields=["id", *fields],
-                    timeout=self._timeout,
+                    self._address.collection, filter=is_one_of("id", ids[start : start + _AT_ONCE]),
+                    output_fields=["id", *fields], timeout=self._timeout,
                 )  # fmt: skip
         return found
 
