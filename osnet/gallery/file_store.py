@@ -12,7 +12,6 @@ import json
 import os
 import sqlite3
 import threading
-import time
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -43,8 +42,7 @@ from osnet.gallery.sqlite_rows import (
     problems_of,
     thumbnail_of,
 )
-from osnet.gallery.store import FORMAT, About, Entry, Match, Receipt, Row, Stats
-from osnet.inference.embedder import Signature
+from osnet.gallery.store import FORMAT, About, Entry, Match, Receipt, Row, Stats, check_format
 from osnet.variants import FEATURE_DIM
 
 Floats = npt.NDArray[np.float32]
@@ -93,12 +91,7 @@ class FileStore:
             ExistsError: something is there.
             DiskError: the folder is missing or refuses to be written, or the disk is full.
         """
-        content = json.dumps(
-            {
-                "signature": about.signature.to_dict(), "model": about.model, "created": about.created,
-                "thumbnails": about.thumbnails,
-            }
-        )  # fmt: skip
+        content = json.dumps(about.to_dict())
         with atomic_file(path, overwrite=False) as private:
             try:
                 with contextlib.closing(sqlite3.connect(private, isolation_level=None)) as new:
@@ -192,15 +185,7 @@ class FileStore:
                     erased = self.compact()
                 else:
                     self._empty_log()
-        return Receipt(
-            where=self.where,
-            time=time.time(),
-            ids=tuple(row[1] for row in rows),
-            identities=tuple(sorted({row[2] for row in rows if row[2] is not None})),
-            thumbnails=thumbnails,
-            remaining=remaining,
-            erased=erased,
-        )
+        return Receipt.of(self.where, rows, thumbnails=thumbnails, remaining=remaining, erased=erased)
 
     def compact(self) -> bool:
         # secure_delete overwrites what is deleted, but a page may keep a copy of a row that had been moved from it
@@ -270,11 +255,7 @@ class FileStore:
             version = database.execute("PRAGMA user_version").fetchone()[0]
             if application != _APPLICATION:
                 raise GalleryError(f"{self.where}: another SQLite file; expected one that `osnet gallery create` made")
-            if version > FORMAT:
-                raise GalleryError(
-                    f"{self.where}: a gallery of format {version}, written by a newer osnet; this one reads format "
-                    f"{FORMAT}: upgrade it (pip install --upgrade osnet)"
-                )
+            check_format(self.where, version)
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
             database.execute("PRAGMA secure_delete = ON")
@@ -287,10 +268,7 @@ class FileStore:
         content, checksum = self._writer.execute("SELECT content, checksum FROM about").fetchone() or ("", 0)
         if zlib.crc32(content.encode()) != checksum or not content:
             raise GalleryError(f"{self.where}: its description is damaged; restore the file from a backup")
-        told = json.loads(content)
-        size = told["thumbnails"]
-        signature = Signature.from_dict(told["signature"])
-        return About(signature, told["model"], None if size is None else (size[0], size[1]), told["created"])
+        return About.from_dict(json.loads(content))
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:

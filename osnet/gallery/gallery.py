@@ -19,7 +19,7 @@ from osnet.gallery.filters import check_text, make_filter
 from osnet.gallery.milvus import MilvusStore
 from osnet.gallery.milvus_address import is_address
 from osnet.gallery.pictures import GalleryModel, Model, are_features, listed, reference_of
-from osnet.gallery.store import About, Entry, Match, Receipt, Result, Row, Stats, Store
+from osnet.gallery.store import About, Entry, Match, Receipt, Result, Row, Stats, Store, first_of_each
 from osnet.gallery.thumbnails import check_thumbnails, make_thumbnail
 from osnet.inference.embedder import Embedder, Signature, normalise
 
@@ -271,7 +271,7 @@ class Gallery:
         if rerank:
             found = self._store.search(vectors, limit=RERANKED, filter=filter)
             ordered = [self._reranked(vector, matches) for vector, matches in zip(vectors, found)]
-            found = [_grouped(matches) if group else matches for matches in ordered]
+            found = [first_of_each(matches) if group else matches for matches in ordered]
         else:
             found = self._store.search(vectors, limit=limit, filter=filter, group=group)
         return [Result(tuple(matches[:limit]), threshold) for matches in found]
@@ -466,14 +466,3 @@ def _local(where: Any, token: str | None) -> str:
     if token is not None:
         raise OptionError(f"token: is for a server; {os.fspath(where)!r:.80} is the path of a file")
     return os.fspath(where)
-
-
-def _grouped(matches: list[Match]) -> list[Match]:
-    seen: set[str] = set()
-    kept = []
-    for match in matches:
-        who = match.entry.identity
-        if who is None or who not in seen:
-            kept.append(match)
-        seen.update([] if who is None else [who])
-    return kept

@@ -40,8 +40,8 @@ from osnet.gallery.milvus_rows import (
     requests,
     stored_row,
 )
-from osnet.gallery.store import FORMAT, About, Entry, Match, Receipt, Row, Stats
-from osnet.inference.embedder import Signature, normalise
+from osnet.gallery.store import FORMAT, About, Entry, Match, Receipt, Row, Stats, check_format, first_of_each
+from osnet.inference.embedder import normalise
 from osnet.variants import FEATURE_DIM
 
 Floats = npt.NDArray[np.float32]
@@ -127,10 +127,7 @@ class MilvusStore:
         index = self._client.prepare_index_params()
         params = dict(INDEXES[self._index])
         index.add_index("feature", index_type=self._index, metric_type="COSINE", params=params)
-        told = {
-            "format": FORMAT, "signature": about.signature.to_dict(), "model": about.model, "created": about.created,
-            "thumbnails": about.thumbnails, "partition": self._partition,
-        }  # fmt: skip
+        told = {**about.to_dict(), "format": FORMAT, "partition": self._partition}
         row = stored_row(Row(Entry(ABOUT), np.eye(1, FEATURE_DIM, dtype=np.float32)[0]), -1, self._partition)
         row["told"] = json.dumps(told)
         with self._errors():
@@ -158,15 +155,9 @@ class MilvusStore:
         if not rows:
             raise GalleryError(f"{self.where}: its description is missing; drop the collection and make it again")
         told = json.loads(rows[0]["told"])
-        if told["format"] > FORMAT:
-            raise GalleryError(
-                f"{self.where}: a gallery of format {told['format']}, written by a newer osnet; this one reads format "
-                f"{FORMAT}: upgrade it (pip install --upgrade osnet)"
-            )
+        check_format(self.where, told["format"])
         self._index, self._partition = index.get("index_type", "AUTOINDEX"), told["partition"]
-        size = told["thumbnails"]
-        signature = Signature.from_dict(told["signature"])
-        return About(signature, told["model"], None if size is None else (size[0], size[1]), told["created"])
+        return About.from_dict(told)
 
     def add(self, rows: Sequence[Row]) -> int:
         with self._lock:
@@ -188,7 +179,7 @@ class MilvusStore:
             depth = min(depth, MAX_CANDIDATES - 1)
             unfinished = []
             for query, matches in zip(pending, self._candidates(queries[pending], depth, filter)):
-                kept = _first_of_each(matches) if group else matches
+                kept = first_of_each(matches) if group else matches
                 found[query] = kept[:limit]
                 if group and len(kept) < limit and len(matches) >= depth and depth < MAX_CANDIDATES - 1:
                     unfinished.append(query)
@@ -256,15 +247,8 @@ class MilvusStore:
                 self._client.delete(self._address.collection, ids=ids, timeout=self._timeout)
         if compact and found:
             self.compact()
-        return Receipt(
-            where=self.where,
-            time=time.time(),
-            ids=tuple(id for _, id, _ in found),
-            identities=tuple(sorted({identity for _, _, identity in found if identity is not None})),
-            thumbnails=thumbnails,
-            remaining=self._count(ENTRIES),
-            erased=False,
-        )
+        remaining = self._count(ENTRIES)
+        return Receipt.of(self.where, found, thumbnails=thumbnails, remaining=remaining, erased=False)
 
     def compact(self) -> bool:
         """Ask Milvus to write its files anew without what was removed. It does so later, so this returns False."""
@@ -385,11 +369,3 @@ class MilvusStore:
         if re.search("quota|memory limit|disk", text):
             return DiskError(f"{self.where}: the server has no room ({short}); give it more, or remove entries")
         return GalleryError(f"{self.where}: the server refuses this ({short})")
-
-
-def _first_of_each(matches: Sequence[Match]) -> list[Match]:
-    """The first match of each identity; where it is not known they all count."""
-    firsts: dict[str | int, Match] = {}
-    for place, match in enumerate(matches):
-        firsts.setdefault(match.entry.identity if match.entry.identity is not None else place, match)
-    return list(firsts.values())

@@ -6,10 +6,12 @@ one file for each store: `osnet/gallery/file_store.py` keeps a gallery in an SQL
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Union
 
+from osnet.errors import GalleryError
 from osnet.gallery.filters import Filter
 from osnet.inference.embedder import Signature
 
@@ -22,6 +24,19 @@ Value = Union[str, int, float, bool]
 
 FORMAT = 1
 """Version of what a store writes; a store refuses a gallery with a larger one."""
+
+
+def check_format(where: str, found: int) -> None:
+    """Check that the gallery `where`, of the format `found`, can be read.
+
+    Raises:
+        GalleryError: a newer version wrote it.
+    """
+    if found > FORMAT:
+        raise GalleryError(
+            f"{where}: a gallery of format {found}, written by a newer osnet; this one reads format {FORMAT}: upgrade "
+            "it (pip install --upgrade osnet)"
+        )
 
 
 @dataclass(frozen=True)
@@ -67,6 +82,14 @@ class Match:
     entry: Entry
     similarity: float
     distance: float | None = None
+
+
+def first_of_each(matches: Sequence[Match]) -> list[Match]:
+    """The first match of each identity; where it is not known they all count."""
+    firsts: dict[str | int, Match] = {}
+    for place, match in enumerate(matches):
+        firsts.setdefault(match.entry.identity if match.entry.identity is not None else place, match)
+    return list(firsts.values())
 
 
 @dataclass(frozen=True)
@@ -128,6 +151,14 @@ class Receipt:
     remaining: int
     erased: bool
 
+    @classmethod
+    def of(
+        cls, where: str, rows: Sequence[tuple[int, str, str | None]], *, thumbnails: int, remaining: int, erased: bool
+    ) -> Receipt:
+        """Of the removal, just now, of these rows: number, id and identity of each."""
+        identities = tuple(sorted({who for _, _, who in rows if who is not None}))
+        return cls(where, time.time(), tuple(id for _, id, _ in rows), identities, thumbnails, remaining, erased)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {
@@ -152,6 +183,17 @@ class About:
     model: str | None
     thumbnails: tuple[int, int] | None
     created: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {**vars(self), "signature": self.signature.to_dict()}
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> About:
+        """What `to_dict` wrote, also where there is more beside it."""
+        size = told["thumbnails"]
+        signature = Signature.from_dict(told["signature"])
+        return cls(signature, told["model"], None if size is None else (size[0], size[1]), told["created"])
 
 
 @dataclass(frozen=True)

@@ -321,7 +321,7 @@ def rebuild_gallery(
         raise GalleryError(
             f"{gallery.where}: keeps no thumbnails to embed anew; create a gallery and add the pictures again"
         )
-    read, new, total = 0, 0, gallery.stats().entries
+    read, new, total = 0, 0, len(gallery)
     with atomic_file(out, overwrite=False) as private:
         private.unlink()
         with Gallery.create(private, model, thumbnails=size, **options) as other:

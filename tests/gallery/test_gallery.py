@@ -105,7 +105,9 @@ def test_conditions_are_the_same_for_searching_listing_and_removing(
 def test_the_same_again_adds_nothing(new_gallery: NewGallery) -> None:
     gallery, ids = filled(new_gallery)
     one = {"camera": "1", "box": (0, 0, 10, 20.5), "attributes": {"site": "south", "floor": 0}, "source": "shop/0.jpg"}
+    before = list(gallery.list())
     assert gallery.add(features(1), identity="ann", **one) == ids[:1]  # type: ignore[arg-type]
+    assert list(gallery.list()) == before  # in the same order, added when it was added
     assert len(gallery) == 60
     twice = features(2, seed=3)[[0, 1, 0]]
     assert len(set(gallery.add(twice, identity="ann"))) == 2
