@@ -139,7 +139,7 @@ def add(
                     found.images,
                     labels=labels,
                     progress=progress,
-                    on_failure=lambda message: say(f"osnet: left out: {message}", err=True),
+                    on_failure=_left_out,
                     **told,
                 )
                 read += len(ids)
@@ -186,11 +186,13 @@ def search(
     *,
     fetch: dict[str, Any],
     as_json: AsJson = False,
-) -> None:
+) -> int:
     """Find who is on pictures: the most similar entries, and whether the best one is similar enough.
 
-    Without a threshold nothing is decided: measure one with osnet eval --calibrate.
+    Without a threshold nothing is decided: measure one with osnet eval --calibrate. The exit code is 1 if images that
+    cannot be read were left out.
     """
+    from osnet.gallery.enrol import search_images
     from osnet.gallery.entries import check_signature
     from osnet.gallery.gallery import Gallery
     from osnet.image_files import find_images
@@ -212,12 +214,13 @@ def search(
             results += opened.search(features, threshold=least, **options)
         images = [path for path in inputs if not holds_features(path)]
         found = find_images(images).images if images else []
-        for start in range(0, len(found), 256):
-            names += map(str, found[start : start + 256])
-            results += opened.search(found[start : start + 256], threshold=least, **options)
+        searched, answers = search_images(opened, found, on_failure=_left_out, threshold=least, **options)
+        names += map(str, searched)
+        results += answers
+    code = 1 if len(searched) < len(found) else 0
     if as_json:
         print_json([{"query": name, **result.to_dict()} for name, result in zip(names, results)])
-        return
+        return code
     for name, result in zip(names, results):
         answer = {
             None: "not decided (no threshold)",
@@ -228,6 +231,11 @@ def search(
         for match in result.matches:
             reranked = "" if match.distance is None else f"  {match.distance:.3f}"
             say(f"  {match.similarity:.3f}{reranked}  {_line(match.entry)}")
+    return code
+
+
+def _left_out(message: str) -> None:
+    say(f"osnet: left out: {message}", err=True)
 
 
 def remove(

@@ -1,4 +1,4 @@
-"""Image files → entries, some at a time; a bad image costs itself only."""
+"""Image files → entries or answers, some at a time; a bad image costs itself only."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from osnet.data.layouts import MARKET_NAME
 from osnet.errors import DataError, ImageError
 from osnet.gallery.gallery import Gallery
+from osnet.gallery.store import Result
 
 LABELS = ("folder", "market")
 _BATCH = 256
@@ -61,38 +62,69 @@ def add_images(
     Returns:
         Ids of the images that could be read, and the number of those that could not.
     """
-    ids: list[str] = []
-    failed = 0
     names = [label(path, labels) for path in paths]  # a name that tells nothing is found before anything is added
-    for start in range(0, len(paths), _BATCH):
-        batch = list(paths[start : start + _BATCH])
-        given = [
-            {
-                **told,
-                "identity": told.get("identity") if who is None else who,
-                "camera": told.get("camera") if where is None else where,
-            }
-            for who, where in names[start : start + _BATCH]
-        ]
-        try:
-            together: dict[str, Any] = {name: [one[name] for one in given] for name in given[0]}
-            ids += gallery.add(batch, **together)
-        except ImageError:
-            for path, one in zip(batch, given):
-                message = _added(gallery, path, one, ids)
-                if message:
-                    failed += 1
-                    if on_failure:
-                        on_failure(message)
+    ids: list[str] = []
+
+    def add(part: slice) -> None:
+        who = [told.get("identity") if name is None else name for name, _ in names[part]]
+        where = [told.get("camera") if name is None else name for _, name in names[part]]
+        ids.extend(gallery.add(list(paths[part]), **{**told, "identity": who, "camera": where}))
+
+    return ids, _in_batches(len(paths), add, on_failure, progress)
+
+
+def search_images(
+    gallery: Gallery, paths: Sequence[Path], *, on_failure: Callable[[str], None] | None = None, **options: Any
+) -> tuple[list[Path], list[Result]]:
+    """Search for image files.
+
+    Args:
+        gallery: to search.
+        paths: of the images.
+        on_failure: called with the message of each image that cannot be read; it is left out.
+        **options: of `Gallery.search`.
+
+    Returns:
+        The images that could be read, and what was found for each.
+    """
+    searched: list[Path] = []
+    results: list[Result] = []
+
+    def search(part: slice) -> None:
+        results.extend(gallery.search(list(paths[part]), **options))
+        searched.extend(paths[part])
+
+    _in_batches(len(paths), search, on_failure)
+    return searched, results
+
+
+def _in_batches(
+    count: int,
+    do: Callable[[slice], None],
+    on_failure: Callable[[str], None] | None,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> int:
+    """Call `do` with a part of all images at a time; the number of bad images."""
+    failed = 0
+    for start in range(0, count, _BATCH):
+        stop = min(start + _BATCH, count)
+        failed += _without_bad_ones(do, start, stop, on_failure)
         if progress:
-            progress(start + len(batch), len(paths))
-    return ids, failed
+            progress(stop, count)
+    return failed
 
 
-def _added(gallery: Gallery, path: Path, told: dict[str, Any], ids: list[str]) -> str | None:
-    one: dict[str, Any] = {name: [value] for name, value in told.items()}
+def _without_bad_ones(
+    do: Callable[[slice], None], start: int, stop: int, on_failure: Callable[[str], None] | None
+) -> int:
+    """Call `do` with all images from `start` to `stop`, or with each half, if there is a bad one among them."""
     try:
-        ids += gallery.add([path], **one)
+        do(slice(start, stop))
     except ImageError as error:
-        return str(error)
-    return None
+        if stop - start > 1:
+            middle = (start + stop) // 2
+            return sum(_without_bad_ones(do, *half, on_failure) for half in ((start, middle), (middle, stop)))
+        if on_failure:
+            on_failure(str(error))
+        return 1
+    return 0

@@ -70,6 +70,9 @@ def test_people_are_enrolled_searched_and_removed(tmp_path: Path) -> None:
     assert "not decided (no threshold)" in run("search", "p.gallery", query, "--limit", 1)
     assert "unknown" in run("search", "p.gallery", query, "--threshold", 0.999)
     assert json.loads(run("search", "p.gallery", query, "--where", "floor=3", "--json"))[0]["matches"] == []
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    found = json.loads(run("search", "p.gallery", "broken.jpg", query, "--json", code=1))
+    assert [(one["query"], one["matches"][0]["identity"]) for one in found] == [(str(query), person)]
     embed_files(Embedder("osnet_x0_25_drawn"), [query], tmp_path / "q.npz")
     assert json.loads(run("search", "p.gallery", "q.npz", "--json"))[0]["matches"][0]["identity"] == person
     assert "new; entries now" in run("add", "p.gallery", "q.npz", "--identity", "somebody")

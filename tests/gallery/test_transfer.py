@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import osnet
-from osnet.errors import DataError, ExistsError, GalleryError, OptionError
-from osnet.gallery.enrol import add_images
+from osnet.errors import DataError, ExistsError, GalleryError, ImageError, OptionError
+from osnet.gallery.enrol import add_images, search_images
 from osnet.gallery.filters import Filter
 from osnet.gallery.transfer import add_features, export_gallery, import_gallery, rebuild_gallery
 from osnet.inference.feature_files import feature_writer
@@ -117,6 +118,24 @@ def test_a_gallery_comes_back_as_it_was(new_gallery: NewGallery, tmp_path: Path)
     assert export_gallery(gallery, out, overwrite=True, identity="bob") == 2
     with pytest.raises(OptionError, match=r"ends in \.parquet"):
         export_gallery(gallery, tmp_path / "all.csv")
+
+
+@pytest.mark.parametrize("bad", [set(), {0}, {9}, {1, 2, 7}, set(range(10))])
+def test_a_bad_image_costs_itself_only(bad: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    def search(paths: list[Path], limit: int) -> list[str]:
+        for path in paths:
+            if int(path.name) in bad:
+                raise ImageError(f"{path} is bad")
+        return [f"{limit} of {path}" for path in paths]
+
+    monkeypatch.setattr("osnet.gallery.enrol._BATCH", 4)
+    failed: list[str] = []
+    paths = [Path(str(i)) for i in range(10)]
+    gallery: Any = SimpleNamespace(search=search)
+    searched, results = search_images(gallery, paths, on_failure=failed.append, limit=3)
+    assert searched == [path for i, path in enumerate(paths) if i not in bad]
+    assert results == [f"3 of {path}" for path in searched]
+    assert failed == [f"{i} is bad" for i in sorted(bad)]
 
 
 @pytest.mark.slow
