@@ -77,7 +77,7 @@ def serve(
     if (gallery is None) != demo:
         raise OptionError("expected a gallery, or --demo: osnet serve people.gallery, osnet serve --demo")
     settings = Settings(
-        host=host, port=port, token=os.environ.get(TOKEN, ""), allow_hosts=tuple(allow_name or ()),
+        host=host, port=port, token=os.environ.get(TOKEN, ""), allow_names=tuple(allow_name or ()),
         calibration=calibration, audit=audit, read_only=read_only, max_bytes=max_mb << 20,
         max_pixels=max_megapixels * 1_000_000,
     )  # fmt: skip

@@ -90,7 +90,7 @@ def _add_page(app: FastAPI) -> None:
             held[file.name] = (file.read_bytes(), _KINDS[suffix])
 
     def answer(name: str) -> Response:
-        content, kind = routes.found_or_404(held.get(name))
+        content, kind = routes.found_or_404(held.get(name), "file")
         return Response(content, media_type=kind, headers={"cache-control": "no-cache"})
 
     @app.get("/", include_in_schema=False)
@@ -106,18 +106,29 @@ def _add_page(app: FastAPI) -> None:
         return answer("icon.svg")
 
 
+_PLAINER = {
+    "Not Found": "no such path; /openapi.json lists those that there are",
+    "Method Not Allowed": "this path does not take this method; /openapi.json lists those that it takes",
+    "There was an error parsing the body": "the body is not valid JSON",
+}
+"""What FastAPI says, and what is said instead."""
+
+
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
             return _problem(400, "the body is not valid JSON")
+        if first["loc"] == ("body",):
+            return _problem(422, "expected a JSON object as the body, with Content-Type: application/json")
         place = ".".join(str(part) for part in first["loc"] if part not in ("query", "body", "path"))
-        return _problem(422, f"{place or 'body'}: {first['msg']}")
+        return _problem(422, f"{place}: {first['msg']}")
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> Response:
-        return _problem(error.status_code, str(error.detail), **(error.headers or {}))
+        detail = str(error.detail)
+        return _problem(error.status_code, _PLAINER.get(detail, detail), **(error.headers or {}))
 
     @app.exception_handler(BusyError)
     async def busy(_: Request, error: BusyError) -> Response:

@@ -28,14 +28,14 @@ _log = logging.getLogger(__name__)
 
 
 class BusyError(Exception):
-    """There is no place for another picture.
+    """There is no place for another picture, or another change.
 
     Attributes:
         client: whether this client alone holds too many; others still get a place.
     """
 
-    def __init__(self, client: bool) -> None:
-        super().__init__("this client has too many pictures waiting" if client else "too many pictures are waiting")
+    def __init__(self, client: bool, what: str = "pictures") -> None:
+        super().__init__(f"this client has too many {what} waiting" if client else f"too many {what} are waiting")
         self.client = client
 
 

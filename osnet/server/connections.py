@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -50,10 +49,3 @@ def limited(connections: int) -> type[asyncio.Protocol]:
             self._watch = self.loop.call_later(_LOOK, self._look)
 
     return Limited
-
-
-def protocol_options(connections: int) -> dict[str, Any]:
-    """Keywords of `uvicorn.Config` for connections."""
-    return {
-        "http": limited(connections), "ws": "none", "timeout_keep_alive": 10, "h11_max_incomplete_event_size": 16 << 10,
-    }  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 import json
 import logging
@@ -35,8 +34,6 @@ HEADERS = [
     (b"permissions-policy", b"camera=(), microphone=(), geolocation=(), payment=(), usb=()"),
     (b"cache-control", b"no-store"),
 ]
-
-_DROP_SECONDS = 2.0
 
 OPEN = ("/", "/health", "/ready", "/favicon.ico")
 """Paths that need no token; also those under `PAGE`. They tell nothing of the gallery."""
@@ -79,8 +76,7 @@ class Guard:
         try:
             headers = _headers(scope)
             self._check(scope, headers)
-            limit = self._settings.max_bytes if scope["path"] in PICTURES else self._settings.max_body
-            await self._read(headers, receive, body, limit)
+            await self._read(scope["path"] in PICTURES, receive, body)
             await asyncio.wait_for(
                 self._app(scope, _replay(bytes(body), receive), answer.send), self._settings.request_seconds
             )
@@ -103,7 +99,9 @@ class Guard:
         hosts = headers.get(b"host", [])
         host = hosts[0].decode("latin-1") if len(hosts) == 1 else ""
         if not self._settings.allows_host(host):
-            raise RefusalError(403, "this Host is not served here; the server's option --allow-name adds it", "host")
+            raise RefusalError(
+                403, f"this server is not known as {host[:100]!r}; its option --allow-name adds a name", "host"
+            )
         self._check_origin(headers, host, entering=path == "/" and method == "GET")
         open_path = path in OPEN or path.startswith(PAGE)
         if self._settings.token and not open_path and not self._knows_token(headers):
@@ -128,13 +126,10 @@ class Guard:
         scheme, _, token = given.partition(b" ")
         return hmac.compare_digest(token.strip(), self._settings.token.encode()) and scheme.lower() == b"bearer"
 
-    async def _read(self, headers: dict[bytes, list[bytes]], receive: Receive, body: bytearray, limit: int) -> None:
-        """Read all of the body into `body`, within its limits."""
-        too_large = RefusalError(413, f"the body is over {limit:,} bytes", "size", connection="close")
-        length = headers.get(b"content-length", [b"0"])[0]
-        if not length.isdigit() or int(length[:20]) > limit:
-            await _drop(receive)
-            raise too_large
+    async def _read(self, is_picture: bool, receive: Receive, body: bytearray) -> None:
+        """Read all of the body into `body`, within its limits. What is left after a refusal is read by uvicorn."""
+        limit = self._settings.max_bytes if is_picture else self._settings.max_body
+        advice = "; make the picture smaller, or start the server with a higher --max-mb" if is_picture else ""
         until = time.monotonic() + self._settings.upload_seconds
         more = True
         while more:
@@ -147,8 +142,7 @@ class Guard:
                 raise RefusalError(499, "the client has left", "left")
             piece = message.get("body", b"")
             if len(body) + len(piece) > limit:
-                await _drop(receive)
-                raise too_large
+                raise RefusalError(413, f"the body is over {limit:,} bytes{advice}", "size")
             if self._held + len(piece) > self._settings.held_bytes:
                 raise RefusalError(503, "too many uploads at the same time", "busy", **{"retry-after": "1"})
             body += piece
@@ -179,17 +173,6 @@ class _Answer:
         headers += [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
         await self.send({"type": "http.response.start", "status": refusal.status, "headers": headers})
         await self.send({"type": "http.response.body", "body": content})
-
-
-async def _drop(receive: Receive) -> None:
-    """Read the rest of a body for a while: a client that is still sending does not see the answer."""
-
-    async def read() -> None:
-        while (await receive()).get("more_body", False):
-            pass
-
-    with contextlib.suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(read(), _DROP_SECONDS)
 
 
 def client_of(scope: MutableMapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 # Without annotations from __future__: FastAPI reads those of the routes, on Python 3.9 too.
 
 import json
+import re
 from typing import Annotated, Any, Optional
 
 from fastapi import Depends, Path, Query, Request
@@ -22,10 +23,11 @@ PICTURE = {
 }
 
 
+_BOX = r"^-?\d{1,7}(\.\d{1,3})?(,-?\d{1,7}(\.\d{1,3})?){3}$"
 Box = Annotated[
     Optional[str],
     Query(
-        pattern=r"^-?\d{1,7}(\.\d{1,3})?(,-?\d{1,7}(\.\d{1,3})?){3}$",
+        json_schema_extra={"pattern": _BOX},
         description="x1,y1,x2,y2 in pixels of the picture: only this part of it is used.",
     ),
 ]
@@ -85,9 +87,15 @@ async def picture_of(request: Request) -> bytes:
 
 
 def corners(text: Optional[str]) -> Optional[tuple[float, float, float, float]]:
-    """What a `Box` says."""
+    """What a `Box` says.
+
+    Raises:
+        OptionError: not four numbers.
+    """
     if text is None:
         return None
+    if not re.search(_BOX, text):
+        raise OptionError("box: expected x1,y1,x2,y2 in pixels of the picture, such as 10,0,74.5,128")
     x1, y1, x2, y2 = map(float, text.split(","))
     return x1, y1, x2, y2
 

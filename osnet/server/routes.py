@@ -152,7 +152,7 @@ def add_entries(app: FastAPI, work: Work) -> None:
     )  # fmt: skip
     async def thumbnail(id: Id) -> Response:
         """The small picture of an entry."""
-        image = found_or_404(await work.read(lambda: work.gallery.thumbnail(id)))
+        image = found_or_404(await work.read(lambda: work.gallery.thumbnail(id)), "entry with a thumbnail")
         return Response(image, media_type="image/jpeg")
 
     @app.get("/api/entries/{id}/similar", response_model=schemas.Answer, responses=missing, tags=["entries"])
@@ -222,7 +222,8 @@ def add_drawn(app: FastAPI, work: Work) -> None:
     async def sample(number: Annotated[int, Path(ge=0, le=99)]) -> Response:
         """A picture of a drawn person to search for."""
         found = await work.draw(drawn_people.samples)
-        return Response(found_or_404(found[number] if number < len(found) else None).content, media_type="image/jpeg")
+        picture = found_or_404(found[number] if number < len(found) else None, "picture")
+        return Response(picture.content, media_type="image/jpeg")
 
     @app.post("/api/drawn", response_model=schemas.EnrolledDrawn, status_code=201, tags=["drawn people"],
               responses=_also((409, "The gallery is not empty.")))  # fmt: skip
@@ -234,9 +235,9 @@ def add_drawn(app: FastAPI, work: Work) -> None:
         return _json({"ids": ids}, 201)
 
 
-def found_or_404(thing: Any) -> Any:
+def found_or_404(thing: Any, what: str = "entry") -> Any:
     if thing is None:
-        raise HTTPException(404, "there is no such thing here")
+        raise HTTPException(404, f"no such {what}")
     return thing
 
 

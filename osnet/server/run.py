@@ -13,7 +13,7 @@ import uvicorn
 from osnet.errors import OptionError
 from osnet.gallery.gallery import Gallery
 from osnet.server.app import create_app
-from osnet.server.connections import protocol_options
+from osnet.server.connections import limited
 from osnet.server.settings import Settings
 
 
@@ -35,6 +35,8 @@ class Server(uvicorn.Server):
     def __init__(self, gallery: Gallery, settings: Settings, started: Callable[[str], None]) -> None:
         self._listener = _listen(settings.host, settings.port)
         host, port = self._listener.getsockname()[:2]
+        if host in ("0.0.0.0", "::"):  # noqa: S104 - all addresses of this machine
+            host = (*settings.allow_names, _own_address(self._listener.family))[0]
         self.address = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
         self._tell = started
         try:
@@ -50,7 +52,8 @@ class Server(uvicorn.Server):
             proxy_headers=False,
             lifespan="on",
             timeout_graceful_shutdown=round(settings.stop_seconds),
-            **protocol_options(settings.connections),
+            http=limited(settings.connections),
+            ws="none",
         )
         super().__init__(config)
 
@@ -81,11 +84,23 @@ class Server(uvicorn.Server):
                 signal.signal(kind, handler)
 
 
+def _own_address(family: socket.AddressFamily) -> str:
+    """The address of this machine from which it would reach others; nothing is sent."""
+    other, loopback = ("192.0.2.1", "127.0.0.1") if family == socket.AF_INET else ("2001:db8::1", "::1")
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((other, 9))
+        except OSError:  # no network
+            return loopback
+        return str(probe.getsockname()[0])
+
+
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server((str(address[0]), int(address[1])), family=family, backlog=1024)
     except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]  # Python adds the address
         raise OptionError(
-            f"cannot listen on {host}, port {port}: {error.strerror}; choose another address with --host and --port"
+            f"cannot listen on {host}, port {port}: {reason}; choose another address with --host and --port"
         ) from error

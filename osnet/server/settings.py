@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from osnet.checks import check_integer, check_number
+from osnet.checks import check_integer
 from osnet.errors import OptionError
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -26,14 +26,14 @@ class Settings:
         host: address to listen on. Any but a loopback address needs a token, and gets a random one without `token`.
         port: TCP port; 0 for a free one.
         token: that every request for data must carry (``Authorization: Bearer ...``); empty: none.
-        allow_hosts: names under which the server is reached, beside those of the loopback and IP addresses.
+        allow_names: names under which the server is reached, beside those of the loopback and IP addresses.
         calibration: file of ``osnet eval --calibrate``; None for none.
         audit: file that gets a line for each enrolment and removal; None for standard error.
         read_only: enrolling and removing are refused.
         max_bytes, max_pixels: of a picture, checked before it is decoded.
         max_body: bytes of a body that is not a picture.
-        upload_seconds, request_seconds: for the arrival of a request, and for all of it.
-        held_bytes: of all uploads that are arriving, together.
+        upload_seconds, request_seconds: for the arrival of a body, and for the answer after that.
+        held_bytes: of all bodies that are arriving or worked on, together.
         connections: at the same time.
         max_wait: seconds that a picture may wait for the network; more are refused with 503.
         gather: seconds for which a picture waits for others that are on their way, to be computed together.
@@ -43,7 +43,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     token: str = field(default="", repr=False)
-    allow_hosts: tuple[str, ...] = ()
+    allow_names: tuple[str, ...] = ()
     calibration: Path | None = None
     audit: Path | None = None
     read_only: bool = False
@@ -62,13 +62,13 @@ class Settings:
         check_integer("port", self.port, least=0, most=65535)
         check_integer("max_bytes", self.max_bytes, least=1024, most=1 << 30)
         check_integer("max_pixels", self.max_pixels, least=1, most=100_000_000)
-        check_integer("connections", self.connections, least=1, most=65535)
-        check_number("max_wait", self.max_wait, above=0, most=60)
-        for name in self.allow_hosts:
+        for name in self.allow_names:
             if not re.fullmatch(r"[A-Za-z0-9.-]{1,253}", name):
-                raise OptionError(f"allow_hosts: expected a host name without port, such as gallery.lan, got {name!r}")
+                raise OptionError(f"allow_names: expected a host name without port, such as gallery.lan, got {name!r}")
         if self.token and not re.fullmatch(rf"[\x21-\x7e]{{{MIN_TOKEN},}}", self.token):
-            raise OptionError(f"token: expected at least {MIN_TOKEN} printable ASCII characters, got {len(self.token)}")
+            raise OptionError(
+                f"token (OSNET_TOKEN): expected at least {MIN_TOKEN} printable ASCII characters, got {len(self.token)}"
+            )
         if not self.token and not self.is_loopback:
             object.__setattr__(self, "token", secrets.token_urlsafe())
 
@@ -90,7 +90,7 @@ class Settings:
         """
         name = re.sub(r":\d*$", "", host.lower())
         name = name[1:-1] if name[:1] == "[" and name[-1:] == "]" else name
-        if name in LOOPBACK_NAMES or name in map(str.lower, self.allow_hosts):
+        if name in LOOPBACK_NAMES or name in map(str.lower, self.allow_names):
             return True
         try:
             address = ipaddress.ip_address(name)

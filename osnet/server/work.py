@@ -223,10 +223,10 @@ class Work:
         if self.settings.read_only:
             raise ReadOnlyError
         if self._writes >= _WRITES:
-            raise BusyError(client=False)
+            raise BusyError(client=False, what="changes")
         self._writes += 1
         try:
-            return await asyncio.shield(self._in(self._writer, work))
+            return await self._in(self._writer, work)
         finally:
             self._writes -= 1
 

@@ -324,6 +324,38 @@ def test_the_schema_documents_every_route_and_error(client: httpx.Client) -> Non
     assert "HTTPValidationError" not in json.dumps(schema)
 
 
+def test_every_parameter_has_a_limit_and_is_held_to_it(client: httpx.Client, people: Path) -> None:
+    beyond = {
+        "maxLength": lambda most: "x" * (most + 1), "maximum": lambda most: most + 1, "pattern": lambda _: "x",
+        "maxItems": lambda most: ["x"] * (most + 1), "minimum": lambda least: least - 1,
+        "minLength": lambda least: "x" * (least - 1),
+    }  # fmt: skip
+    tried = 0
+    for path, methods in client.get("/openapi.json").json()["paths"].items():
+        for method, operation in methods.items():
+            for parameter in operation.get("parameters", []):
+                name, schema = parameter["name"], parameter["schema"]
+                schema = {**schema, **schema.get("anyOf", [{}])[0]}
+                assert schema["type"] == "boolean" or {"maxLength", "maximum", "pattern", "maxItems"} & set(schema), (
+                    name
+                )
+                for limit in beyond.keys() & set(schema):
+                    value = beyond[limit](schema[limit])
+                    params = {"identity": "x"} if (method, path) == ("post", "/api/entries") else {}
+                    place = path
+                    if parameter["in"] == "path":
+                        place = path.replace(f"{{{name}}}", str(value))
+                    else:
+                        params[name] = value
+                    answer = client.request(
+                        method, place.replace("{id}", 32 * "0"), params=params, content=picture(people), headers=JPEG
+                    )
+                    assert answer.status_code == 422, (method, path, name, limit)
+                    assert answer.json()["detail"].startswith(f"{name}: "), answer.text
+                    tried += 1
+    assert tried > 60
+
+
 def test_features_of_pictures_can_be_given(people: Path, embedder: osnet.Embedder, tmp_path: Path) -> None:
     paths = sorted((people / "query").glob("*.jpg"))[:2]
     crops = [prepare(path) for path in paths]
