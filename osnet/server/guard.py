@@ -137,7 +137,7 @@ class Guard:
                 message = await asyncio.wait_for(receive(), max(0.01, until - time.monotonic()))
             except asyncio.TimeoutError:
                 seconds = self._settings.upload_seconds
-                raise RefusalError(408, f"the body took over {seconds:g} s", "slow", connection="close") from None
+                raise RefusalError(408, f"the body took over {seconds:g} s", "slow") from None
             if message["type"] == "http.disconnect":
                 raise RefusalError(499, "the client has left", "left")
             piece = message.get("body", b"")
