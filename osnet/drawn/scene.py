@@ -35,7 +35,7 @@ def backdrop(seed: int, camera: Camera) -> Image.Image:
     grain = noise_stream(rng)
     for step, depth in ((36, 0.14), (9, 0.1), (1, 0.05)):
         waves = grain.random_sample((TALL // step + 1, SPAN // step + 1)).astype(np.float32)
-        grown = np.asarray(Image.fromarray(waves, "F").resize((SPAN, TALL), Image.Resampling.BILINEAR), np.float32)
+        grown = np.asarray(Image.fromarray(waves).resize((SPAN, TALL), Image.Resampling.BILINEAR), np.float32)
         pixels = np.asarray(image, np.float32) * (1 + np.float32(depth) * (grown * 2 - 1))[..., None]
         image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
     return image.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 1.1)))

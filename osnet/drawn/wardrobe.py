@@ -322,7 +322,7 @@ def _folded(
     image: Image.Image, depth: float, noise: np.random.RandomState, waves: tuple[int, int]
 ) -> NDArray[np.uint8]:
     """`image` with folds up to `depth` lighter or darker, as a texture; `waves` of them down and around."""
-    slow = Image.fromarray(noise.random_sample(waves).astype(np.float32), "F")
+    slow = Image.fromarray(noise.random_sample(waves).astype(np.float32))
     grown = np.asarray(slow.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), np.float32)
     planes = np.asarray(image).transpose(2, 0, 1).astype(np.float32, order="C")
     planes *= np.float32(1 - depth) + np.float32(2 * depth) * grown

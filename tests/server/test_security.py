@@ -34,6 +34,7 @@ from tests.server.test_api import JPEG, picture
 
 pytestmark = pytest.mark.slow
 TOKEN = "correct-horse-battery"
+FEATURE = b",".join([b"1"] * 512)
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +218,20 @@ def test_odd_parameters(shared: httpx.Client, people: Path, query: str) -> None:
         ("POST", "/api/search?box=1,2,3", b"x", "image/png", "box: expected x1,y1,x2,y2 in pixels of the picture"),
         ("POST", "/api/search/feature", b'{"feature": []}', "text/plain", "expected a JSON object as the body, with"),
         ("POST", "/api/search/feature", b"", "application/json", "expected a JSON object as the body, with Content-"),
+        (
+            "POST",
+            "/api/search/feature",
+            b'{"feature": [1]}',
+            "application/json",
+            "feature: List should have at least 512",
+        ),
+        (
+            "POST",
+            "/api/search/feature",
+            b'{"x": 1, "feature": [%s]}' % FEATURE,
+            "application/json",
+            "x: Extra inputs are",
+        ),
         ("POST", "/api/search/feature", b"\xff", "application/json", "the body is not valid JSON"),
         ("GET", "/api/no", b"", "", "no such path; /openapi.json lists"),
         ("PUT", "/api/entries", b"", "", "this path does not take this method; /openapi.json lists"),
