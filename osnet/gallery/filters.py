@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -106,6 +107,8 @@ def _several(name: str, given: Any, *, or_none: bool = False) -> tuple[str, ...]
 def check_text(name: str, value: Any) -> str:
     """`value`, the `name` of something, as text: 1 to `MAX_TEXT` characters; a whole number is written out.
 
+    Accents are composed (NFC): folders that a Mac made call the same person by other code points than a keyboard does.
+
     Raises:
         OptionError: anything else.
     """
@@ -114,7 +117,7 @@ def check_text(name: str, value: Any) -> str:
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str) or not 0 < len(text) <= MAX_TEXT or re.search("[\0\ud800-\udfff]", text):
         raise OptionError(f"{name}: expected a text of 1 to {MAX_TEXT} characters or a whole number, got {value!r:.80}")
-    return text
+    return unicodedata.normalize("NFC", text)
 
 
 def value_text(name: str, value: Any) -> str:
@@ -131,7 +134,7 @@ def value_text(name: str, value: Any) -> str:
         number = check_number(name, value)
         return json.dumps(int(number) if isinstance(value, float) and number.is_integer() else value)
     if isinstance(value, str) and len(value) <= MAX_TEXT and not re.search("[\0\ud800-\udfff]", value):
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(unicodedata.normalize("NFC", value), ensure_ascii=False)
     raise OptionError(
         f"{name}: expected a text of at most {MAX_TEXT} characters, a finite number, True or False, got {value!r:.80}"
     )

@@ -63,6 +63,12 @@ def test_one_or_several() -> None:
     assert make_filter(older_than="1d", now=86_500.0) == Filter(before=100.0)
 
 
+def test_a_name_is_the_same_however_its_accents_are_written() -> None:
+    composed, apart = "Jos\u00e9", "Jose\u0301"
+    made = make_filter(identity=[composed, apart], where={apart: [composed, apart]})
+    assert made == Filter(identities=(composed,), where={composed: (f'"{composed}"', f'"{composed}"')})
+
+
 def test_a_number_is_not_its_text() -> None:
     texts = [value_text("a", value) for value in (1, 1.0, np.int64(1), True, np.bool_(True), "1", "true", 1.5)]
     assert texts == ["1", "1", "1", "true", "true", '"1"', '"true"', "1.5"]

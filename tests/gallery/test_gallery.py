@@ -135,6 +135,13 @@ def test_the_same_picture_again_adds_nothing(new_gallery: NewGallery, tmp_path: 
     assert len(gallery) == 4
 
 
+def test_a_person_is_found_however_the_accents_are_written(new_gallery: NewGallery) -> None:
+    gallery = new_gallery()
+    gallery.add(features(1), identity="Jose\u0301", attributes={"town": "Zu\u0308rich"})
+    assert gallery.rename(next(gallery.list()).id, "Jos\u00e9") == next(gallery.list()).id
+    assert len(gallery.remove(identity="Jos\u00e9", where={"town": "Z\u00fcrich"}).ids) == 1
+
+
 def test_groups_have_the_best_of_each_identity(new_gallery: NewGallery) -> None:
     gallery, _ = filled(new_gallery)
     query = features(1, seed=1)
