@@ -6,6 +6,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
+from urllib.parse import quote
 
 import typer
 
@@ -104,11 +105,11 @@ def _drawn_gallery(path: Path, model: str, backend: str, fetch: dict[str, Any]) 
 
 
 def _say_where(address: str, settings: Any, gallery: str) -> None:
+    link = f"{address}#token={quote(settings.token, safe='')}" if settings.token else address
+    say(f"{gallery}: {link}")
     if settings.is_loopback:
-        say(f"{gallery}: {address}" + (f"#token={settings.token}" if settings.token else ""))
         say("Only programs of this machine reach it. Ctrl-C stops it.")
         return
-    say(f"{gallery}: {address}#token={settings.token}")
     say(
         f"Every machine that reaches this address can send requests. Each needs the token ({TOKEN}), which travels "
         "unencrypted: put a proxy with TLS before it. Ctrl-C stops it."

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import osnet
+from osnet.cli.serve import _say_where
 from osnet.evaluation.calibration import write_calibration
 from osnet.gallery.gallery import Gallery
 from osnet.server.drawn_people import samples
@@ -346,19 +347,25 @@ def test_axe_finds_nothing_serious_in_any_state(page: Any, client: httpx.Client)
 
 
 def test_a_token_comes_with_the_address_or_is_asked_for(
-    browser: Any, serve: Serve, people: Path, embedder: osnet.Embedder
+    browser: Any, serve: Serve, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    token = "t" * 20
+    token = "t+&%20#=" * 3
     client = serve(token=token)
     page = browser.new_page()
     page.set_default_timeout(15_000)
-    page.goto(f"{client.base_url}#token={token}")
+    _say_where(str(client.base_url), client.work.settings, "people")
+    page.goto(capsys.readouterr().out.split()[1])
     page.get_by_role("button", name="0002").wait_for()
     assert token not in page.url
     page.close()
     page = browser.new_page()
     page.goto(str(client.base_url))
-    page.get_by_role("textbox", name="Token").fill(token)
+    field, refused = page.get_by_role("textbox", name="Token"), page.get_by_text("does not accept this token")
+    field.fill("wrong\u2026")  # no header can carry this
+    assert not refused.is_visible()
+    page.get_by_role("button", name="Go on").click()
+    refused.wait_for()
+    field.fill(f" {token} ")
     page.get_by_role("button", name="Go on").click()
     page.get_by_role("button", name="0002").wait_for()
     page.close()

@@ -2,15 +2,20 @@
 
 const KEY = "osnet-token";
 
+/** Remember a token, without what cannot be in one: a header could not carry it. */
+function keep(token) {
+  sessionStorage.setItem(KEY, token.replace(/[^\x21-\x7e]/g, ""));
+}
+
 const fromAddress = new URLSearchParams(location.hash.slice(1)).get("token");
 if (fromAddress) {
-  sessionStorage.setItem(KEY, fromAddress);
+  keep(fromAddress);
   history.replaceState(null, "", location.pathname);
 }
 
 let askForToken = async () => "";
 
-/** Call `ask` for the token when the server refuses the one there is. */
+/** Call `ask` for the token when the server refuses the one there is; it is told whether there was one. */
 export function onMissingToken(ask) {
   askForToken = ask;
 }
@@ -36,7 +41,7 @@ async function request(method, path, { params = {}, body, kind, keepalive = fals
     }
     if (answer.ok) return answer;
     if (answer.status === 401) {
-      sessionStorage.setItem(KEY, await askForToken());
+      keep(await askForToken(Boolean(sessionStorage.getItem(KEY))));
     } else if ((answer.status === 429 || answer.status === 503) && attempt < 3) {
       await new Promise((done) => setTimeout(done, 1000 * Number(answer.headers.get("retry-after") || 1)));
     } else {

@@ -250,10 +250,11 @@ async function enrol(event) {
   });
 }
 
-api.onMissingToken(() => {
+api.onMissingToken((wrong) => {
   const dialog = $("token-dialog");
+  $("token-wrong").hidden = !wrong;
   if (!dialog.open) dialog.showModal();
-  return new Promise((done) => dialog.addEventListener("close", () => done($("token-form").elements.token.value.trim()), { once: true }));
+  return new Promise((done) => dialog.addEventListener("close", () => done($("token-form").elements.token.value), { once: true }));
 });
 picture.listen(search, problem);
 $("filter-form").addEventListener("change", () => (view === "answers" ? search() : filters()));
