@@ -1,4 +1,4 @@
-"""Compiled loops over distances: ranks by counting, single gallery shots, histograms of pairs, nearest matches.
+"""Compiled loops: ranks by counting, single gallery shots, histograms of pairs, nearest matches, dot products.
 
 To rank a query's matches, the non-matches before each of them are counted; nothing is sorted whole. An entry that does
 not count for a query (junk, or the query's own identity and camera) is set to infinity in a private copy of the row.
@@ -8,6 +8,7 @@ for the few matches that a query has beats any sort.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Callable, TypeVar, cast
 
 import numpy as np
@@ -51,6 +52,24 @@ def compiled(function: Function, *, reorder_sums: bool = False) -> Function:
         return cast(Function, numba.njit(cache=True, **options)(function))
     except RuntimeError:  # neither the package's folder nor a cache folder can be written
         return cast(Function, numba.njit(**options)(function))
+
+
+@partial(compiled, reorder_sums=True)
+def dot(a: Array, b: Array) -> float:
+    total = np.float32(0)
+    for i in range(a.size):
+        total += a[i] * b[i]
+    return total  # type: ignore[return-value]
+
+
+@compiled
+def dot_rows(rows: Array, query: Array, out: Array) -> None:
+    """Fill `out` with the dot product of `query` and each of `rows`.
+
+    One core does this as fast as it reads memory. BLAS needs several, which may take milliseconds to wake.
+    """
+    for i in range(len(rows)):
+        out[i] = dot(rows[i], query)
 
 
 _TILE = 4096  # entries of a row that stay in the first-level cache while all thresholds pass over them

@@ -10,7 +10,6 @@ equally near, the one that comes first (queries, then gallery) is the nearer; to
 from __future__ import annotations
 
 import warnings
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ import numpy.typing as npt
 
 from osnet.checks import check_integer, check_number
 from osnet.errors import DependencyError
-from osnet.evaluation.compiled_loops import compiled, require_numba
+from osnet.evaluation.compiled_loops import compiled, dot, require_numba
 from osnet.evaluation.distances import Floats, check_pair, over_rows, squared_norms
 
 Array = npt.NDArray[Any]
@@ -254,14 +253,6 @@ def _offer_columns_loop(block: Array, first_row: int, first_column: int, near: A
                         limits[j] = near[first_column + j, last]
 
 
-@partial(compiled, reorder_sums=True)
-def _dot(a: Array, b: Array) -> float:
-    total = np.float32(0)
-    for i in range(a.size):
-        total += a[i] * b[i]
-    return total  # type: ignore[return-value]
-
-
 @compiled
 def _weights_loop(features: Array, norms: Array, farthest: Array, rows: Sparse, start: int, stop: int) -> None:
     """Fill rows ``start`` to ``stop`` with weights of sum 1, smaller for farther neighbours; equation 7 of the paper.
@@ -273,7 +264,7 @@ def _weights_loop(features: Array, norms: Array, farthest: Array, rows: Sparse, 
         scale = farthest[i]
         for k in range(rows.indptr[i], rows.indptr[i + 1]):
             other = rows.columns[k]
-            distance = max(norms[i] + norms[other] - 2 * _dot(features[i], features[other]), 0.0)
+            distance = max(norms[i] + norms[other] - 2 * dot(features[i], features[other]), 0.0)
             fraction = distance / scale if scale > 0 else 0.0  # before it is squared: the square may overflow
             rows.values[k] = np.exp(-fraction * fraction)
             total += rows.values[k]

@@ -13,6 +13,7 @@ Floats = npt.NDArray[np.float32]
 
 QUERIES_AT_ONCE = 64
 _GROUP = 256  # scores that are looked at together before any of them is taken for a candidate
+_WORTH_LOOPS = 1 << 14  # rows from which compiled loops are used for one query
 _TILE = 1 << 14  # rows whose scores are computed together for several queries: they stay in the cache
 
 
@@ -46,7 +47,7 @@ def _best(blocks: list[Floats], queries: Floats, limit: int, penalty: Floats | N
         tile = len(block) if len(queries) == 1 else _TILE
         for start in range(0, len(block), max(tile, 1)):
             part = block[start : start + tile]
-            scores = (part @ queries[0])[None] if len(queries) == 1 else queries @ part.T
+            scores = _scores(part, queries[0])[None] if len(queries) == 1 else queries @ part.T
             if penalty is not None:
                 scores += penalty[first + start : first + start + len(part)]
             _raise_bounds(scores, limit, bounds)
@@ -60,6 +61,18 @@ def _best(blocks: list[Floats], queries: Floats, limit: int, penalty: Floats | N
                 found[query][1].append(values[mine])
         first += len(block)
     return [_sorted(rows, values, limit) for rows, values in found]
+
+
+def _scores(rows: Floats, query: Floats) -> Floats:
+    if len(rows) < _WORTH_LOOPS:
+        return rows @ query
+    from osnet.evaluation import compiled_loops  # half a second: small galleries do without
+
+    if compiled_loops.numba is None:
+        return rows @ query
+    scores = np.empty(len(rows), np.float32)
+    compiled_loops.dot_rows(rows, query, scores)
+    return scores
 
 
 def _raise_bounds(scores: Floats, limit: int, bounds: Floats) -> None:

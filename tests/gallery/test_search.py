@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from osnet.evaluation import compiled_loops
 from osnet.gallery import matrix, search
 from osnet.gallery.filters import Filter
 from osnet.gallery.matrix import Matrix
@@ -13,8 +14,12 @@ from osnet.gallery.search import best_rows
 
 @pytest.mark.parametrize("queries", [1, 2, pytest.param(67, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("limit", [1, 5, 40, 3000])
-def test_the_best_rows_are_those_of_a_plain_sort(queries: int, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("loops_from", [0, 10**9])
+def test_the_best_rows_are_those_of_a_plain_sort(
+    queries: int, limit: int, loops_from: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(search, "_TILE", 512)
+    monkeypatch.setattr(search, "_WORTH_LOOPS", loops_from)
     rng = np.random.default_rng(limit + queries)
     rows_of = rng.integers(-3, 4, (1500, 8)).astype(np.float32)  # whole numbers: products are exact, and many are equal
     asked = rng.integers(-3, 4, (queries, 8)).astype(np.float32)
@@ -28,6 +33,14 @@ def test_the_best_rows_are_those_of_a_plain_sort(queries: int, limit: int, monke
             expected = sorted(counted, key=lambda row: (-scored[row], row))[:limit]
             assert rows.tolist() == expected
             assert scores.tolist() == plain[expected].tolist()
+
+
+def test_large_galleries_are_searched_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "_WORTH_LOOPS", 0)
+    monkeypatch.setattr(compiled_loops, "numba", None)
+    monkeypatch.setattr(compiled_loops, "dot_rows", None)
+    rows, scores = best_rows([np.eye(3, dtype=np.float32)], np.ones((1, 3), np.float32), 2, None)[0]
+    assert (rows.tolist(), scores.tolist()) == ([0, 1], [1, 1])
 
 
 def test_no_rows() -> None:
