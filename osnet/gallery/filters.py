@@ -105,7 +105,8 @@ def _several(name: str, given: Any, *, or_none: bool = False) -> tuple[str, ...]
 
 
 def check_text(name: str, value: Any) -> str:
-    """`value`, the `name` of something, as text: 1 to `MAX_TEXT` characters; a whole number is written out.
+    """`value`, the `name` of something, as text: 1 to `MAX_TEXT` characters, not all spaces; a whole
+    number is written out.
 
     Accents are composed (NFC): folders that a Mac made call the same person by other code points than a keyboard does.
 
@@ -115,8 +116,10 @@ def check_text(name: str, value: Any) -> str:
     if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
         value = value.item()
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if not isinstance(text, str) or not 0 < len(text) <= MAX_TEXT or re.search("[\0\ud800-\udfff]", text):
-        raise OptionError(f"{name}: expected a text of 1 to {MAX_TEXT} characters or a whole number, got {value!r:.80}")
+    if not isinstance(text, str) or len(text) > MAX_TEXT or not text.strip() or re.search("[\0\ud800-\udfff]", text):
+        raise OptionError(
+            f"{name}: expected a text of 1 to {MAX_TEXT} characters, not only spaces, or an integer, got {value!r:.80}"
+        )
     return unicodedata.normalize("NFC", text)
 
 

@@ -79,6 +79,7 @@ def test_a_number_is_not_its_text() -> None:
     [
         ({"identity": []}, "identity: expected at least one"),
         ({"identity": ""}, "identity: expected a text"),
+        ({"identity": " \t"}, "identity: expected a text"),
         ({"camera": 1.5}, "camera: expected a text"),
         ({"camera": "a\0b"}, "camera: expected a text"),
         ({"camera": True}, "camera: expected a text"),
