@@ -1,6 +1,7 @@
 """`osnet serve` under twice the load that it can serve, and killed while people are enrolled.
 
-    python -m benchmarks.serving [--networks osnet_x1_0 osnet_x0_25] [--seconds 60] [--kills 10] [--hey]
+    python -m benchmarks.serving [--networks osnet_x1_0 osnet_x0_25] [--routes embed search] [--seconds 60]
+                                 [--kills 10] [--hey]
 
 A process of its own on the loopback, asked by asyncio in this one, which shares the cores with it; the table says how
 much of a core the client takes. First as many requests as are answered (closed loop), which gives the capacity; then
@@ -200,12 +201,15 @@ class Memory(threading.Thread):
         return f"{sizes[0]:.0f} → {half:.0f} → {sizes[-1]:.0f}, {slope:+.1f}/h"
 
 
-def load(folder: Path, network: str, seconds: float, hey: bool) -> None:
+ROUTES = {"embed": "/api/embed", "search": "/api/search?limit=20"}
+
+
+def load(folder: Path, network: str, routes: list[str], seconds: float, hey: bool) -> None:
     gallery, model, pictures = prepare(folder, network)
     bodies = [path.read_bytes() for path in pictures]
     before = alone(model, pictures, min(10, seconds / 3))
     figures: list[tuple[str, float, list[float], list[float], str, float, Counter[int]]] = []
-    for route in ("/api/embed", "/api/search?limit=20"):
+    for route in (ROUTES[name] for name in routes):
         server = Server(gallery, model)
         requests = [request(route, body) for body in bodies]
         asyncio.run(Load(server.port, requests).closed(WARM_UP, 8))
@@ -291,7 +295,8 @@ def kills(folder: Path, count: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--networks", nargs="+", default=["osnet_x1_0"])
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--routes", nargs="+", choices=ROUTES, default=list(ROUTES))
+    parser.add_argument("--seconds", type=float, default=60, help="Of each route under twice the load.")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--hey", action="store_true", help="Send the requests by hey.")
     options = parser.parse_args()
@@ -300,7 +305,7 @@ def main() -> None:
     print_machine("openvino", "fastapi", "uvicorn")
     with tempfile.TemporaryDirectory() as folder:
         for network in options.networks:
-            load(Path(folder), network, options.seconds, options.hey)
+            load(Path(folder), network, options.routes, options.seconds, options.hey)
         lost = kills(Path(folder), options.kills) if options.kills else 0
     sys.exit(bool(lost))
 
