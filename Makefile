@@ -39,7 +39,7 @@ demo-weights: $(DRAWN)/3/curves.png
 	$(BIN)/python -m benchmarks.drawn
 
 $(DRAWN)/data/drawn.json: | $(VENV)/.dev
-	$(BIN)/osnet synth $(@D) --identities 1100 --images-per-camera 3 --train-fraction 0.91 --seed 0
+	$(BIN)/osnet synth $(@D) --identities 2400 --cameras 400 --cameras-per-identity 6 --images-per-camera 3 --train-fraction 0.95 --seed 0
 
 $(DRAWN)/1/curves.png: BASE =
 $(DRAWN)/2/curves.png: BASE = --model $(DRAWN)/1/best.ckpt

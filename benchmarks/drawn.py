@@ -24,7 +24,10 @@ from osnet.models.load import create_model, read_weights, weights_of
 
 RANDOM_SEEDS = range(3)
 
-HELD_OUT = {"identities": 1100, "images_per_camera": 3, "train_fraction": 0.91, "seed": 0}
+HELD_OUT = {
+    "identities": 2400, "cameras": 400, "cameras_per_identity": 6, "images_per_camera": 3, "train_fraction": 0.95,
+    "seed": 0,
+}  # fmt: skip
 """The data set of `make demo-weights`."""
 
 
