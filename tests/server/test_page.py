@@ -143,6 +143,7 @@ def test_pictures_without_a_name_are_found_named_and_removed(page: Any, client: 
     page.get_by_role("button", name="Not named 3 pictures").click()
     page.locator(".unnamed .remove").first.click()
     page.locator("#ask-dialog-yes").click()
+    pictures.nth(2).wait_for(state="detached")
     assert pictures.count() == 2
     page.locator("#remove-all").click()
     page.locator("#ask-dialog-yes").click()
