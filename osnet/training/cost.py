@@ -71,7 +71,7 @@ def warn_if_few(config: TrainConfig, images: TrainingImages) -> None:
     if images.classes < _FEW and config.learning_rate >= _HIGH_RATE:
         warnings.warn(
             f"learning_rate {config.learning_rate:g} is for hundreds of people, and {images.classes} are few: features "
-            f"of other people will become worse; {_FEW_PEOPLE}",
+            f"of other people may become worse; {_FEW_PEOPLE}",
             CostWarning,
             stacklevel=3,
         )
