@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.float32]
 
 QUERIES_AT_ONCE = 64
 _GROUP = 256  # scores that are looked at together before any of them is taken for a candidate
-_WORTH_LOOPS = 1 << 14  # rows from which compiled loops are used for one query
+_WORTH_LOOPS = 1 << 12  # rows from which compiled loops are used for one query
 _TILE = 1 << 14  # rows whose scores are computed together for several queries: they stay in the cache
 
 
